@@ -64,6 +64,7 @@ child:
 	MOVQ	Program_Steps(BX), R12
 
 next:
+	MOVQ	R12, Program_At(BX)
 	STEP
 	CMPQ	AX, $-4095
 	JCC	failed // -4095..-1, as unsigned numbers, are errors

@@ -64,6 +64,7 @@ child:
 	MOVD	Program_Steps(R19), R20
 
 next:
+	MOVD	R20, Program_At(R19)
 	STEP
 	CMN	$4095, R0
 	BHS	failed // -4095..-1, as unsigned numbers, are errors

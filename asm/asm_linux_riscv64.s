@@ -64,6 +64,7 @@ child:
 	MOV	Program_Steps(S2), S3
 
 next:
+	MOV	S3, Program_At(S2)
 	STEP
 	MOV	$-4095, T0
 	BGEU	A0, T0, failed // -4095..-1, as unsigned numbers, are errors

@@ -45,6 +45,7 @@ type Program struct {
 	Steps   uintptr // address of the first Step of an array whose last is execve
 
 	Entered uintptr // 1 once the child has run, if it shares our memory
+	At      uintptr // address of the Step that the child is in, or was last
 	Failed  uintptr // address of the Step that failed, or 0
 	Result  uintptr // what that Step returned: -errno, or an unwanted result
 

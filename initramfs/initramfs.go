@@ -1,6 +1,6 @@
 // Package initramfs builds the root file system that a guest boots: u-root's
-// init, shell and commands as a cached base, and over it whatever the caller
-// adds, such as this module's commands and test binaries.
+// init, shell and commands as a cached base, and over it this module's commands
+// and whatever the caller adds, such as test binaries.
 //
 // The same input gives the same bytes. An image is two gzip members, which the
 // kernel unpacks one after the other: the base, which changes only with the Go
@@ -9,6 +9,13 @@ package initramfs
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
 )
 
 // InputError is an error that the caller can mend: a wrong GOARCH, an unknown
@@ -21,68 +28,127 @@ func (e *InputError) Error() string { return e.Err.Error() }
 // Unwrap gives the error underneath.
 func (e *InputError) Unwrap() error { return e.Err }
 
-// Toolchain says for whom Go code is compiled, and where from.
-type Toolchain struct {
-	// GOARCH is the guest's architecture.
-	GOARCH string
-	// Dir is a directory of the module whose go.mod counts; the working
-	// directory if empty.
-	Dir string
-	// CacheDir keeps what need not be built again. Any number of processes
-	// may use it at once.
-	CacheDir string
-	// Progress, if not nil, is told of each step that takes time, as one line.
-	Progress func(string)
-}
-
-// Binary is a static executable for a guest.
-type Binary struct {
-	Package string // import path
-	Path    string // on the host
-}
-
-// Programs compiles main packages, given by import path or by a pattern relative
-// to Dir.
-func (t *Toolchain) Programs(ctx context.Context, packages ...string) ([]Binary, error) {
-	panic("TODO")
-}
-
-// Tests compiles the test binaries of packages. With noInline the functions of
-// this module are compiled with inlining off.
-func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string) ([]Binary, error) {
-	panic("TODO")
-}
-
-// File is one file of the overlay. It replaces a file of that path in the base.
-type File struct {
-	Path string // in the guest, such as /tests/asm.test
-	Host string // file to copy, or
-	Data []byte // the content, if Host is empty
-	Mode uint32 // permission bits; 0 means 0o755
+func inputErrorf(format string, args ...any) error {
+	return &InputError{fmt.Errorf("initramfs: "+format, args...)}
 }
 
 // Spec is what an image is made of.
 type Spec struct {
 	Toolchain
-	// Commands are the import paths of the u-root commands in the base; nil
-	// means DefaultCommands. Any command of another module will do.
+	// Commands are the import paths of the commands in the base; nil means
+	// DefaultCommands. They come from other modules, as the base's cache
+	// looks at versions; those of this module are Programs.
 	Commands []string
-	// Files are the overlay.
+	// Programs are main packages of this module to compile and put into /bin.
+	Programs []string
+	// Files are added last, and replace files of the same path in the base.
 	Files []File
-	// Out is the path of the image. Nothing is left there if Build fails.
+	// Out is the path of the image. Its directory is made if need be. If
+	// Build fails, what was at Out before is still there.
 	Out string
 }
 
 // Result describes an image.
 type Result struct {
-	Path   string
-	Size   int64
-	SHA256 string
-	// BaseCached is set if the base had not to be built.
-	BaseCached bool
+	Path       string
+	Size       int64
+	SHA256     string
+	BaseCached bool // the base had not to be built
 }
 
 // Build writes the image that spec describes.
-func Build(ctx context.Context, spec Spec) (Result, error) {
-	panic("TODO")
+func Build(ctx context.Context, spec Spec) (_ Result, err error) {
+	if spec.Out == "" {
+		return Result{}, inputErrorf("no output path given")
+	}
+	if _, err := overlay(spec.Files); err != nil {
+		return Result{}, err
+	}
+	if err := os.MkdirAll(filepath.Dir(spec.Out), 0o777); err != nil {
+		return Result{}, inputErrorf("directory of the image: %w", err)
+	}
+	// Made before the long work, so that a place that can't be written to is
+	// known at once; renamed after it, so that nobody sees half an image.
+	out, err := createTemp(spec.Out)
+	if err != nil {
+		return Result{}, inputErrorf("image: %w", err)
+	}
+	defer out.discard()
+
+	base, cached, err := spec.base(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	files := make([]File, 0, len(spec.Programs)+len(spec.Files))
+	if len(spec.Programs) > 0 {
+		programs, err := spec.Toolchain.Programs(ctx, spec.Programs...)
+		if err != nil {
+			return Result{}, err
+		}
+		for _, p := range programs {
+			files = append(files, File{Path: path.Join("/bin", filepath.Base(p.Path)), Host: p.Path})
+		}
+	}
+	records, err := overlay(append(files, spec.Files...))
+	if err != nil {
+		return Result{}, err
+	}
+
+	hash := sha256.New()
+	w := io.MultiWriter(out, hash)
+	b, err := os.Open(base)
+	if err != nil {
+		return Result{}, fmt.Errorf("initramfs: cached base: %w", err)
+	}
+	defer b.Close()
+	if _, err := io.Copy(w, b); err != nil {
+		return Result{}, fmt.Errorf("initramfs: copying the base to %s: %w", spec.Out, err)
+	}
+	if err := writeArchive(w, records, overlayLevel); err != nil {
+		return Result{}, fmt.Errorf("initramfs: writing %s: %w", spec.Out, err)
+	}
+	size, err := out.commit()
+	if err != nil {
+		return Result{}, fmt.Errorf("initramfs: %w", err)
+	}
+	return Result{
+		Path:       spec.Out,
+		Size:       size,
+		SHA256:     hex.EncodeToString(hash.Sum(nil)),
+		BaseCached: cached,
+	}, nil
+}
+
+// tempFile becomes the file at path when it is whole, or nothing.
+type tempFile struct {
+	*os.File
+	path string
+}
+
+func createTemp(path string) (*tempFile, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return nil, err
+	}
+	return &tempFile{f, path}, nil
+}
+
+// discard is a no-op after commit.
+func (t *tempFile) discard() {
+	t.Close()
+	os.Remove(t.Name())
+}
+
+func (t *tempFile) commit() (size int64, err error) {
+	fi, err := t.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if err := t.Chmod(0o644); err != nil {
+		return 0, err
+	}
+	if err := t.Close(); err != nil {
+		return 0, err
+	}
+	return fi.Size(), os.Rename(t.Name(), t.path)
 }

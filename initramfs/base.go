@@ -1,0 +1,215 @@
+package initramfs
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"log/slog"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/u-root/gobusybox/src/pkg/bb"
+	"github.com/u-root/gobusybox/src/pkg/bb/findpkg"
+	"github.com/u-root/gobusybox/src/pkg/golang"
+	"github.com/u-root/u-root/pkg/cpio"
+	"github.com/u-root/uio/llog"
+)
+
+//go:embed commands.go
+var commandsGo []byte
+
+// DefaultCommands gives the import paths of the commands of an image: u-root's
+// init, gosh, and what a person needs to look around.
+func DefaultCommands() []string {
+	f, err := parser.ParseFile(token.NewFileSet(), "commands.go", commandsGo, parser.ImportsOnly)
+	if err != nil {
+		panic(err) // the file is part of this program
+	}
+	var commands []string
+	for _, i := range f.Imports {
+		p, err := strconv.Unquote(i.Path.Value)
+		if err != nil {
+			panic(err)
+		}
+		commands = append(commands, p)
+	}
+	return commands
+}
+
+// layout is part of the base's cache key. Change it when the same commands would
+// give another base.
+const layout = "1"
+
+// base gives the path of the archive with the commands, built if it is not in the
+// cache.
+func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
+	commands := s.Commands
+	if commands == nil {
+		commands = DefaultCommands()
+	}
+	commands = slices.Clone(commands)
+	slices.Sort(commands)
+
+	env, err := s.env(ctx)
+	if err != nil {
+		return "", false, err
+	}
+	key, err := env.key(commands)
+	if err != nil {
+		return "", false, err
+	}
+	dir, err := s.cache("base")
+	if err != nil {
+		return "", false, err
+	}
+	file = filepath.Join(dir, s.GOARCH+"-"+key+".cpio.gz")
+	if _, err := os.Stat(file); err == nil {
+		return file, true, nil
+	}
+
+	s.progress("building the base with %d commands for %s (only once)", len(commands), s.GOARCH)
+	if err := s.checkCommands(ctx, commands); err != nil {
+		return "", false, err
+	}
+	return file, false, s.buildBase(ctx, env, commands, file)
+}
+
+// goEnv is the part of `go env` that decides about the bytes of a base.
+type goEnv struct {
+	GOVERSION, GOROOT, GOMOD                                     string
+	GOARCH, GOAMD64, GOARM64, GORISCV64, GOEXPERIMENT, GOFIPS140 string
+}
+
+func (t *Toolchain) env(ctx context.Context) (*goEnv, error) {
+	out, err := t.run(ctx, nil, "env", "-json")
+	if err != nil {
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	e := new(goEnv)
+	if err := json.Unmarshal(out, e); err != nil {
+		return nil, fmt.Errorf("initramfs: output of go env: %w", err)
+	}
+	if filepath.Base(e.GOMOD) != "go.mod" {
+		return nil, inputErrorf("%q is not in a Go module", t.Dir)
+	}
+	return e, nil
+}
+
+func (e *goEnv) key(commands []string) (string, error) {
+	h := sha256.New()
+	same := *e
+	same.GOROOT, same.GOMOD = "", "" // places, which say nothing of what is there
+	fmt.Fprintln(h, layout, same, buildFlags, commands)
+	for _, name := range []string{e.GOMOD, filepath.Join(filepath.Dir(e.GOMOD), "go.sum")} {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return "", inputErrorf("%w", err)
+		}
+		fmt.Fprintf(h, "%d\n%s", len(b), b)
+	}
+	return fmt.Sprintf("%x", h.Sum(nil)[:8]), nil
+}
+
+// checkCommands has the go command say what is wrong with the list, as gobusybox
+// skips what it can't use, and fetches the modules.
+func (s *Spec) checkCommands(ctx context.Context, commands []string) error {
+	pkgs, err := s.list(ctx, commands)
+	if err != nil {
+		return err
+	}
+	names := map[string]string{}
+	for _, p := range pkgs {
+		switch other, dup := names[p.base()]; {
+		case p.Name != "main":
+			return inputErrorf("%s is no command: it is package %s", p.ImportPath, p.Name)
+		case p.Module.Main:
+			return inputErrorf("%s is of this module: it belongs in Programs", p.ImportPath)
+		case dup:
+			return inputErrorf("two commands are called %s: %s and %s", p.base(), other, p.ImportPath)
+		}
+		names[p.base()] = p.ImportPath
+	}
+	return nil
+}
+
+// buildBase compiles commands into one executable and archives it, with a link a
+// command, at file.
+func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, file string) error {
+	tmp, err := s.cache("tmp")
+	if err != nil {
+		return err
+	}
+	src, err := os.MkdirTemp(tmp, "bb-")
+	if err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	defer os.RemoveAll(src)
+
+	var log bytes.Buffer
+	err = bb.BuildBusybox(llog.New(slog.LevelInfo, llog.WritePrintf(&log)).AtLevel(slog.LevelInfo), &bb.Opts{
+		Env: golang.Default(
+			golang.DisableCGO(),
+			golang.WithGOOS("linux"),
+			golang.WithGOARCH(s.GOARCH),
+			golang.WithGOROOT(env.GOROOT),
+			golang.WithGO111MODULE("on"),
+			golang.WithWorkingDir(s.Dir),
+		),
+		LookupEnv:    &findpkg.Env{}, // not the user's GBB_PATH and UROOT_SOURCE
+		GenSrcDir:    src,
+		CommandPaths: commands,
+		// Its own build knows no context, and compiles the standard library
+		// each time.
+		GenerateOnly: true,
+	})
+	if err != nil {
+		return fmt.Errorf("initramfs: merging the commands for linux/%s: %w\n%s", s.GOARCH, err, &log)
+	}
+	exe := filepath.Join(src, "bb")
+	compiler := s.Toolchain
+	compiler.Dir = filepath.Join(src, "src/bb.u-root.com/bb")
+	args := append([]string{"build"}, buildFlags...)
+	if _, err := compiler.run(ctx, []string{"GO111MODULE=off", "GOFLAGS=", "GOPATH=" + src}, append(args, "-o", exe, ".")...); err != nil {
+		return fmt.Errorf("initramfs: compiling the commands: %w", err)
+	}
+
+	records := slices.Clone(tree)
+	r, err := record("bbin/bb", File{Host: exe})
+	if err != nil {
+		return err
+	}
+	records = append(records, r)
+	for _, c := range commands {
+		name := path.Base(c)
+		records = append(records, cpio.Symlink("bbin/"+name, "bb"))
+		switch name {
+		case "init":
+			records = append(records, cpio.Symlink("init", "bbin/init"))
+		case "gosh":
+			records = append(records,
+				cpio.Symlink("bin/sh", "../bbin/gosh"),
+				cpio.Symlink("bin/defaultsh", "../bbin/gosh")) // where u-root's init looks
+		}
+	}
+
+	out, err := createTemp(file)
+	if err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	defer out.discard()
+	if err := writeArchive(out, records, baseLevel); err != nil {
+		return fmt.Errorf("initramfs: writing the base for %s: %w", s.GOARCH, err)
+	}
+	if _, err := out.commit(); err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package initramfs
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// Toolchain says for whom Go code is compiled, and where from.
+type Toolchain struct {
+	// GOARCH is the guest's architecture.
+	GOARCH string
+	// Dir is a directory of the module whose go.mod counts; the working
+	// directory if empty.
+	Dir string
+	// CacheDir keeps what need not be built again; it is made if need be. Any
+	// number of processes may use it at once.
+	CacheDir string
+	// Progress, if not nil, is told of each step that takes time, as one line.
+	Progress func(string)
+}
+
+// Binary is a static executable for a guest.
+type Binary struct {
+	Package string // import path
+	Path    string // on the host
+}
+
+// Programs compiles main packages, given by import path or by a pattern relative
+// to Dir.
+func (t *Toolchain) Programs(ctx context.Context, packages ...string) ([]Binary, error) {
+	pkgs, err := t.list(ctx, packages)
+	if err != nil {
+		return nil, err
+	}
+	var bins []Binary
+	for _, p := range pkgs {
+		if p.Name != "main" {
+			return nil, inputErrorf("%s is no program: it is package %s", p.ImportPath, p.Name)
+		}
+		bins = append(bins, Binary{Package: p.ImportPath, Path: p.base()})
+	}
+	return t.compile(ctx, bins, t.GOARCH, "build")
+}
+
+// Tests compiles the test binaries of packages. With noInline, nothing is inlined
+// into the functions of this module; the standard library is compiled as ever,
+// since users have no other.
+func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string) ([]Binary, error) {
+	pkgs, err := t.list(ctx, packages)
+	if err != nil {
+		return nil, err
+	}
+	var bins []Binary
+	for _, p := range pkgs {
+		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
+			bins = append(bins, Binary{Package: p.ImportPath, Path: p.base() + ".test"})
+		}
+	}
+	if len(bins) == 0 {
+		return nil, inputErrorf("no test files for linux/%s in %s", t.GOARCH, strings.Join(packages, " "))
+	}
+	if !noInline {
+		return t.compile(ctx, bins, t.GOARCH, "test", "-c")
+	}
+	return t.compile(ctx, bins, t.GOARCH+"-noinline", "test", "-c", "-gcflags="+pkgs[0].Module.Path+"/...=-l")
+}
+
+// compile runs one go command for all of bins, whose Path is a file name at
+// first, and leaves them in the directory called variant. The go command sees for
+// itself which of them are up to date.
+func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, command ...string) ([]Binary, error) {
+	dir, err := t.cache("bin", variant)
+	if err != nil {
+		return nil, err
+	}
+	t.progress("compiling %d packages for %s", len(bins), variant)
+	args := append(command, buildFlags...)
+	args = append(args, "-o", dir+string(filepath.Separator))
+	for i := range bins {
+		bins[i].Path = filepath.Join(dir, bins[i].Path)
+		args = append(args, bins[i].Package)
+	}
+	if _, err := t.run(ctx, nil, args...); err != nil {
+		return nil, err
+	}
+	for _, b := range bins {
+		if _, err := os.Stat(b.Path); err != nil {
+			return nil, fmt.Errorf("initramfs: go %s of %s left no executable: %w", command[0], b.Package, err)
+		}
+	}
+	return bins, nil
+}
+
+// Small and reproducible: no paths of this machine, no version control state.
+var buildFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
+
+// listed is what is asked about a package, in the words of go list.
+type listed struct {
+	ImportPath string
+	Name       string
+	Module     struct {
+		Path string
+		Main bool
+	}
+	TestGoFiles  []string
+	XTestGoFiles []string
+}
+
+func (l *listed) base() string { return l.ImportPath[strings.LastIndexByte(l.ImportPath, '/')+1:] }
+
+func (t *Toolchain) list(ctx context.Context, packages []string) ([]listed, error) {
+	if len(packages) == 0 {
+		return nil, inputErrorf("no packages given")
+	}
+	args := append([]string{"list", "-json=ImportPath,Name,Module,TestGoFiles,XTestGoFiles", "--"}, packages...)
+	out, err := t.run(ctx, nil, args...)
+	if err != nil {
+		return nil, inputErrorf("%w", err)
+	}
+	var pkgs []listed
+	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
+		var p listed
+		if err := d.Decode(&p); err != nil {
+			return nil, fmt.Errorf("initramfs: output of go list: %w", err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	return pkgs, nil
+}
+
+// run runs the go command for the guest in Dir and gives its standard output.
+func (t *Toolchain) run(ctx context.Context, env []string, args ...string) ([]byte, error) {
+	tmp, err := t.cache("tmp")
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = t.Dir
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+t.GOARCH, "CGO_ENABLED=0",
+		// On the file system of the cache the go command renames a finished
+		// executable into place; from elsewhere it copies, and an interrupt
+		// would leave half of one.
+		"GOTMPDIR="+tmp)
+	cmd.Env = append(cmd.Env, env...)
+	// An interrupted go command removes its temporary files.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("go %s: %w", args[0], ctx.Err())
+		}
+		if text := complaint(stderr.String()); text != "" {
+			err = errors.New(text)
+		}
+		return nil, fmt.Errorf("go %s for linux/%s: %w", args[0], t.GOARCH, err)
+	}
+	return stdout.Bytes(), nil
+}
+
+// complaint is what the go command says, without its news of downloads.
+func complaint(stderr string) string {
+	var lines []string
+	for line := range strings.Lines(stderr) {
+		if !strings.HasPrefix(line, "go: downloading ") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.TrimSpace(strings.Join(lines, ""))
+}
+
+// cache makes and names a directory of the cache.
+func (t *Toolchain) cache(elem ...string) (string, error) {
+	if t.CacheDir == "" {
+		return "", inputErrorf("no cache directory given")
+	}
+	// The go command, run in Dir, must not take it as relative to that.
+	dir, err := filepath.Abs(filepath.Join(append([]string{t.CacheDir}, elem...)...))
+	if err == nil {
+		err = os.MkdirAll(dir, 0o777)
+	}
+	if err != nil {
+		return "", inputErrorf("cache directory: %w", err)
+	}
+	return dir, nil
+}
+
+func (t *Toolchain) progress(format string, args ...any) {
+	if t.Progress != nil {
+		t.Progress(fmt.Sprintf(format, args...))
+	}
+}

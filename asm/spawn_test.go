@@ -1,0 +1,291 @@
+//go:build linux && (amd64 || arm64 || riscv64)
+
+package asm_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/vspawn/vspawn/asm"
+	"github.com/vspawn/vspawn/tests/helper"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) { helper.Main(m) }
+
+// exitHelper exits with its argument.
+var exitHelper = helper.New("exit", func(args []string) int {
+	status, err := strconv.Atoi(args[0])
+	if err != nil {
+		panic(err)
+	}
+	return status
+})
+
+// bothWays runs f with each form of clone.
+func bothWays(t *testing.T, f func(t *testing.T, create func(*program))) {
+	t.Run("clone", func(t *testing.T) { f(t, byClone) })
+	t.Run("clone3", func(t *testing.T) {
+		if _, _, errno := unix.RawSyscall(unix.SYS_CLONE3, 0, 0, 0); errno == unix.ENOSYS {
+			t.Skip("the kernel has no clone3")
+		}
+		f(t, byClone3)
+	})
+}
+
+// spawn runs p and returns the child's wait status.
+func spawn(t *testing.T, p *program) unix.WaitStatus {
+	t.Helper()
+	_, ws, err := run(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ws
+}
+
+func run(p *program) (pid int, ws unix.WaitStatus, err error) {
+	pid = int(asm.Spawn(&p.Program))
+	runtime.KeepAlive(p)
+	if pid < 0 {
+		return 0, 0, fmt.Errorf("Create: %w", unix.Errno(-pid))
+	}
+	ws, err = wait(pid)
+	return pid, ws, err
+}
+
+func wait(pid int) (ws unix.WaitStatus, err error) {
+	for {
+		if _, err = unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
+			return ws, err
+		}
+	}
+}
+
+func exit(status uintptr) asm.Step {
+	return asm.Step{Nr: unix.SYS_EXIT_GROUP, Args: [6]uintptr{status}}
+}
+
+// errno is a failed system call's result.
+func errno(e unix.Errno) uintptr { return -uintptr(e) }
+
+// getppid fails unless we are the parent.
+func getppid() asm.Step {
+	return asm.Step{Nr: unix.SYS_GETPPID, Flags: asm.Expect, Want: uintptr(os.Getpid())}
+}
+
+var (
+	getpid  = asm.Step{Nr: unix.SYS_GETPID}
+	failing = asm.Step{Nr: unix.SYS_CLOSE, Args: [6]uintptr{^uintptr(0)}} // EBADF
+)
+
+func checkExit(t *testing.T, ws unix.WaitStatus, want int) {
+	t.Helper()
+	if !ws.Exited() || ws.ExitStatus() != want {
+		t.Errorf("wait status %#x, want exit status %d", ws, want)
+	}
+}
+
+// checkFailed checks that step i of p failed and returned result. No memory is
+// shared under qemu-user, so there is nothing to see there.
+func checkFailed(t *testing.T, p *program, i int, result uintptr) {
+	t.Helper()
+	helper.SkipEmulated(t, "memory shared by vfork")
+	if p.Entered != 1 {
+		t.Errorf("Entered = %d, want 1", p.Entered)
+	}
+	if want := addr(&p.steps[i]); p.Failed != want {
+		t.Errorf("Failed = %#x, want the address of step %d, %#x", p.Failed, i, want)
+	}
+	if p.Result != result {
+		t.Errorf("Result = %d, want %d", int(p.Result), int(result))
+	}
+}
+
+func TestExec(t *testing.T) {
+	bothWays(t, func(t *testing.T, create func(*program)) {
+		p := newProgram(create, getpid, asm.Step{})
+		p.steps[1] = p.execve(exitHelper.Argv("7"))
+		checkExit(t, spawn(t, p), 7)
+		if p.Failed != 0 {
+			t.Errorf("Failed = %#x, want 0", p.Failed)
+		}
+		helper.SkipEmulated(t, "memory shared by vfork")
+		if p.Entered != 1 {
+			t.Errorf("Entered = %d, want 1", p.Entered)
+		}
+	})
+}
+
+func TestCreateFails(t *testing.T) {
+	p := newProgram(byClone, exit(0))
+	p.Create.Args[0] = unix.CLONE_SIGHAND | uintptr(unix.SIGCHLD) // not without CLONE_VM
+	if r := asm.Spawn(&p.Program); r != errno(unix.EINVAL) {
+		t.Errorf("Spawn = %d, want -EINVAL", int(r))
+	}
+	if p.Entered != 0 {
+		t.Errorf("Entered = %d, want 0", p.Entered)
+	}
+}
+
+func TestStepFails(t *testing.T) {
+	bothWays(t, func(t *testing.T, create func(*program)) {
+		p := newProgram(create, getpid, failing, exit(0))
+		checkExit(t, spawn(t, p), 127)
+		checkFailed(t, p, 1, errno(unix.EBADF))
+	})
+}
+
+// The results that mean an error are -4095 to -1, and no others. /proc/self/mem
+// can be sought to any offset, so there lseek answers whatever we like.
+func TestErrorRange(t *testing.T) {
+	mem, err := os.Open("/proc/self/mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
+	for _, c := range []struct{ result, status int }{
+		{math.MinInt, 0}, {-4096, 0}, {-4095, 127}, {-1, 127}, {0, 0}, {math.MaxInt, 0},
+	} {
+		t.Run(strconv.Itoa(c.result), func(t *testing.T) {
+			seek := asm.Step{Nr: unix.SYS_LSEEK, Args: [6]uintptr{mem.Fd(), uintptr(c.result), io.SeekStart}}
+			checkExit(t, spawn(t, newProgram(byClone, seek, exit(0))), c.status)
+		})
+	}
+}
+
+func TestTolerate(t *testing.T) {
+	tolerated := failing
+	tolerated.Flags = asm.Tolerate
+	unwanted := getpid
+	unwanted.Flags, unwanted.Want = asm.Tolerate|asm.Expect, 0
+	p := newProgram(byClone, tolerated, unwanted, exit(3))
+	checkExit(t, spawn(t, p), 3)
+	if p.Failed != 0 {
+		t.Errorf("Failed = %#x, want 0", p.Failed)
+	}
+}
+
+func TestExpect(t *testing.T) {
+	t.Run("met", func(t *testing.T) {
+		checkExit(t, spawn(t, newProgram(byClone, getppid(), exit(3))), 3)
+	})
+	t.Run("unmet", func(t *testing.T) {
+		wrong := getppid()
+		wrong.Want++
+		p := newProgram(byClone, getppid(), wrong, exit(3))
+		checkExit(t, spawn(t, p), 127)
+		checkFailed(t, p, 1, uintptr(os.Getpid()))
+	})
+	t.Run("error", func(t *testing.T) {
+		wrong := failing
+		wrong.Flags = asm.Expect
+		p := newProgram(byClone, wrong, exit(3))
+		checkExit(t, spawn(t, p), 127)
+		checkFailed(t, p, 0, errno(unix.EBADF))
+	})
+}
+
+// pipe is closed with the test.
+func pipe(t *testing.T) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
+}
+
+// A step's result becomes an argument of a later step; a failed one's does not.
+func TestOut(t *testing.T) {
+	r, w := pipe(t)
+	word := new(uint64)
+	*word = 0x0123456789abcdef
+	p := newProgram(byClone,
+		asm.Step{Nr: unix.SYS_DUP, Args: [6]uintptr{w.Fd()}},
+		failing,
+		write(-1, word),
+		exit(0))
+	p.steps[0].Out = addr(&p.steps[2].Args[0])
+	p.steps[1].Out = p.steps[0].Out
+	p.steps[1].Flags = asm.Tolerate
+	checkExit(t, spawn(t, p), 0)
+	runtime.KeepAlive(word)
+	w.Close()
+	got := make([]byte, 16)
+	if n, err := r.Read(got); err != nil || n != 8 || got[0] != 0xef || got[7] != 0x01 {
+		t.Errorf("the child wrote % x, %v, want ef cd ab 89 67 45 23 01", got[:n], err)
+	}
+}
+
+// Report runs after a failure, when Failed and Result are set, so that a pipe
+// can take them where memory is not shared.
+func TestReport(t *testing.T) {
+	r, w := pipe(t)
+	p := newProgram(byClone, getpid, failing, exit(0))
+	p.Report = write(int(w.Fd()), &p.Failed)
+	p.Report.Args[2] *= 2 // and Result after it
+	checkExit(t, spawn(t, p), 127)
+	w.Close()
+	var report [2]uint64
+	if err := binary.Read(r, binary.NativeEndian, &report); err != nil {
+		t.Fatal("the report: ", err)
+	}
+	if report[0] != uint64(addr(&p.steps[1])) || report[1] != uint64(errno(unix.EBADF)) {
+		t.Errorf("the report is %#x, want step 1 at %#x and -EBADF", report, addr(&p.steps[1]))
+	}
+}
+
+// All signals are blocked in the child, and in the parent none that was not.
+func TestSignalMask(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	bothWays(t, func(t *testing.T, create func(*program)) {
+		var before, after unix.Sigset_t
+		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{}, &before); err != nil {
+			t.Fatal(err)
+		}
+		p := newProgram(create, asm.Step{}, exit(0))
+		p.steps[0] = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_BLOCK, 0, addr(&p.Words[0]), 8}}
+		checkExit(t, spawn(t, p), 0)
+		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{}, &after); err != nil {
+			t.Fatal(err)
+		}
+		if before != after {
+			t.Errorf("the parent's mask was %x and is %x", before.Val, after.Val)
+		}
+		helper.SkipEmulated(t, "memory shared by vfork")
+		const unblockable = 1<<(unix.SIGKILL-1) | 1<<(unix.SIGSTOP-1)
+		if got := p.Words[0] | unblockable; got != ^uintptr(0) {
+			t.Errorf("the child's mask is %x, want all signals", got)
+		}
+	})
+}
+
+// While a child is slow to exec its parent's thread alone waits: with one P
+// the other goroutines run, and so does the collector.
+func TestOthersRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	r, w := pipe(t)
+	fds := &[1]unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
+	patience := &unix.Timespec{Sec: 60}
+	p := newProgram(byClone,
+		asm.Step{Nr: unix.SYS_PPOLL, Args: [6]uintptr{addr(&fds[0]), 1, addr(patience)}, Flags: asm.Expect, Want: 1},
+		exit(0))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		runtime.GC()
+		w.Write([]byte("x"))
+	})
+	checkExit(t, spawn(t, p), 0)
+	wg.Wait()
+	runtime.KeepAlive(fds)
+	runtime.KeepAlive(patience)
+}

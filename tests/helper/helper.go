@@ -1,0 +1,194 @@
+// Package helper makes one test binary serve as test, as the helper processes
+// of its tests, and as the program that they start. Guests have neither a Go
+// toolchain nor a shell, so there is nothing else to start there.
+//
+// A package declares its helpers as variables and hands its TestMain to [Main]:
+//
+//	var exit = helper.New("exit", func(args []string) int { … })
+//
+//	func TestMain(m *testing.M) { helper.Main(m) }
+//
+// The first argument selects the helper, so argv[0] and the environment are
+// left to the tests.
+package helper
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const prefix = "helper:"
+
+var helpers = map[string]*Helper{}
+
+// A Helper is a process that the test binary can be.
+type Helper struct {
+	name string
+	main func(args []string) int
+	used atomic.Bool
+}
+
+// New declares a helper. main gets the arguments after the helper's name and
+// returns the exit status.
+func New(name string, main func(args []string) int) *Helper {
+	if helpers[name] != nil {
+		panic("helper: two have the name " + name)
+	}
+	h := &Helper{name: name, main: main}
+	helpers[name] = h
+	return h
+}
+
+// Argv is a command line of the helper; its first word is the path to start.
+// Under qemu-user that is the emulator's, since the kernel cannot start the
+// test binary itself.
+func (h *Helper) Argv(args ...string) []string {
+	h.used.Store(true)
+	return slices.Concat(self(), []string{prefix + h.name}, args)
+}
+
+// Command is Argv for os/exec, with the test's own standard error.
+func (h *Helper) Command(args ...string) *exec.Cmd {
+	argv := h.Argv(args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+// self is the command line that starts the test binary.
+func self() []string {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	if e := emulator(); e != "" {
+		return []string{e, exe}
+	}
+	return []string{exe}
+}
+
+// emulator is the path of the qemu-user that runs us, or "". qemu answers
+// /proc/self/exe with the program's path, and no other spelling of it.
+func emulator() string {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	real, err := os.Readlink(fmt.Sprintf("/proc/self/task/%d/exe", os.Getpid()))
+	if err != nil {
+		panic(err)
+	}
+	if strings.TrimSuffix(real, " (deleted)") == exe {
+		return ""
+	}
+	return real
+}
+
+// SkipEmulated skips a test that qemu-user cannot run: it has no ptrace and no
+// seccomp, and makes a fork of every vfork.
+func SkipEmulated(t testing.TB, needs string) {
+	t.Helper()
+	if emulator() != "" {
+		t.Skip("qemu-user has no " + needs)
+	}
+}
+
+// Main runs the helper that the command line selects, or else the tests, and
+// exits. The run fails if a test has left a child or a descriptor behind, or
+// if no test of a full run has used some helper.
+func Main(m *testing.M) {
+	if len(os.Args) > 1 {
+		if name, ok := strings.CutPrefix(os.Args[1], prefix); ok {
+			h := helpers[name]
+			if h == nil {
+				fmt.Fprintf(os.Stderr, "helper: there is no %q, only %q\n", name, slices.Sorted(maps.Keys(helpers)))
+				os.Exit(2)
+			}
+			os.Exit(h.main(os.Args[2:]))
+		}
+	}
+
+	// The netpoller's own descriptors come with its first use, and stay.
+	if r, w, err := os.Pipe(); err == nil {
+		r.Close()
+		w.Close()
+	}
+	before := descriptors()
+	code := m.Run()
+	for _, leak := range slices.Concat(children(), opened(before), unused()) {
+		fmt.Fprintln(os.Stderr, "FAIL: leak check:", leak)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// descriptors are the open descriptors and what they refer to.
+func descriptors() map[string]string {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		panic(err)
+	}
+	fds := map[string]string{}
+	for _, e := range entries {
+		// The one that ReadDir used is gone by now.
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
+			fds[e.Name()] = to
+		}
+	}
+	return fds
+}
+
+func opened(before map[string]string) (leaks []string) {
+	for fd, to := range descriptors() {
+		if before[fd] != to {
+			leaks = append(leaks, fmt.Sprintf("descriptor %s is still open: %s", fd, to))
+		}
+	}
+	slices.Sort(leaks)
+	return leaks
+}
+
+func children() []string {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+	if err == unix.ECHILD {
+		return nil
+	}
+	if err != nil {
+		return []string{"waitid: " + err.Error()}
+	}
+	leak := "a child was not waited for:"
+	lists, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, l := range lists {
+		pids, _ := os.ReadFile(l)
+		leak += " " + string(pids)
+	}
+	return []string{leak}
+}
+
+func unused() (leaks []string) {
+	for _, name := range []string{"test.run", "test.skip", "test.list"} {
+		if flag.Lookup(name).Value.String() != "" {
+			return nil
+		}
+	}
+	if emulator() != "" {
+		return nil // tests have been skipped
+	}
+	for _, name := range slices.Sorted(maps.Keys(helpers)) {
+		if !helpers[name].used.Load() {
+			leaks = append(leaks, "no test used the helper "+name)
+		}
+	}
+	return leaks
+}

@@ -36,7 +36,7 @@ var tree = []cpio.Record{
 // The base is made once and read often. The overlay is made for each run.
 const (
 	baseLevel    = gzip.BestCompression
-	overlayLevel = gzip.BestSpeed
+	overlayLevel = gzip.NoCompression
 )
 
 // overlay turns files into records, with the directories that the base lacks:

@@ -1,0 +1,17 @@
+package vspawn
+
+import "errors"
+
+// errUnsupported is why nothing starts where there is no stub.
+var errUnsupported = &Error{Step: "start", Err: errors.ErrUnsupported,
+	Hint: "vspawn needs Linux on amd64, arm64 or riscv64"}
+
+// A FeatureSet is what this kernel, or the sandbox around it, offers.
+type FeatureSet struct {
+	Clone3            bool // clone3 (Linux 5.3): needed for Cgroup and CLONE_NEWTIME
+	ClearSighand      bool // CLONE_CLEAR_SIGHAND (5.5): else a system call for each caught signal
+	SharedMemory      bool // vfork shares memory; it does not under qemu-user
+	CloseRangeUnshare bool // close_range with CLOSE_RANGE_UNSHARE (5.9): else the table is copied
+	CloseRangeCloexec bool // close_range with CLOSE_RANGE_CLOEXEC (5.11): else a system call for each descriptor
+	Pidfd             bool // waiting and signalling by pidfd (5.4): else a wait holds a thread
+}

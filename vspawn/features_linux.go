@@ -1,0 +1,118 @@
+package vspawn
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+)
+
+// full is a kernel that has everything.
+var full = &FeatureSet{
+	Clone3: true, ClearSighand: true, SharedMemory: true,
+	CloseRangeUnshare: true, CloseRangeCloexec: true, Pidfd: true,
+}
+
+var features struct {
+	sync.Mutex
+	found atomic.Pointer[FeatureSet]
+}
+
+// Features tells what was found, by trying, when the process first started a
+// child or asked.
+func Features() (FeatureSet, error) {
+	f, err := probe()
+	if err != nil {
+		return FeatureSet{}, err
+	}
+	return *f, nil
+}
+
+// probe finds the features once. It does so with real children, which exit at
+// once: whether a sandbox passes clone3, and whether vfork shares memory, no
+// version number tells. They are born without an exit signal, so no SIGCHLD
+// tells of them, and a wait for any child does not see them.
+func probe() (*FeatureSet, error) {
+	if f := features.found.Load(); f != nil {
+		return f, nil
+	}
+	features.Lock()
+	defer features.Unlock()
+	if f := features.found.Load(); f != nil {
+		return f, nil
+	}
+	if !asm.Supported {
+		return nil, errUnsupported
+	}
+	var err error
+	for _, try := range []struct {
+		FeatureSet
+		exitSignal unix.Signal
+	}{
+		{FeatureSet{Clone3: true, ClearSighand: true}, 0},
+		{FeatureSet{Clone3: true}, 0}, // Linux 5.3 and 5.4
+		{FeatureSet{}, 0},
+		{FeatureSet{}, unix.SIGCHLD}, // qemu-user knows no other
+	} {
+		f := try.FeatureSet
+		if err = f.tryClone(try.exitSignal); err == nil {
+			f.tryCloseRange()
+			features.found.Store(&f)
+			return &f, nil
+		}
+	}
+	return nil, err
+}
+
+// tryClone makes a child that exits, in the way that f says, and looks at what
+// came of it.
+func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
+	plan := &Plan{ops: []op{{name: "exit_group", nr: unix.SYS_EXIT_GROUP, args: []arg{dec(0)}}}}
+	l, err := plan.load(f)
+	if err != nil {
+		return err
+	}
+	in := instances.Get().(*instance)
+	defer instances.Put(in)
+	in.fill(l, plan, f, -1, -1)
+	in.setExitSignal(exitSignal)
+	if r := asm.Spawn(&in.prog); isErrno(r) {
+		return in.createError(plan, r)
+	}
+	f.SharedMemory = in.prog.Entered != 0
+	pidfd := int(in.prog.Pidfd)
+	if pidfd < 0 {
+		if pidfd, err = unix.PidfdOpen(in.pid(), 0); err != nil {
+			pidfd = -1
+		}
+	}
+	if pidfd >= 0 {
+		defer unix.Close(pidfd)
+		// The child is still there, as a zombie, so neither call may fail.
+		f.Pidfd = unix.PidfdSendSignal(pidfd, 0, nil, 0) == nil &&
+			ignoringEINTR(func() error {
+				return unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOWAIT|unix.WALL, nil)
+			}) == nil
+	}
+	return ignoringEINTR(func() error {
+		return unix.Waitid(unix.P_PID, in.pid(), nil, unix.WEXITED|unix.WALL, nil)
+	})
+}
+
+// tryCloseRange asks for a range that no descriptor can be in.
+func (f *FeatureSet) tryCloseRange() {
+	const last = uint(lastDescriptor)
+	f.CloseRangeCloexec = unix.CloseRange(last, last, unix.CLOSE_RANGE_CLOEXEC) == nil
+	// Sharing is of no use to a child that is a copy.
+	f.CloseRangeUnshare = f.SharedMemory && unix.CloseRange(last, last, 0) == nil
+}
+
+func ignoringEINTR(f func() error) error {
+	for {
+		if err := f(); err != unix.EINTR {
+			return err
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package vspawn
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// errUnexpected is a step whose result is no error to the kernel.
+var errUnexpected = errors.New("unexpected result")
+
+// A mapFile is a file below /proc/PID, and what the parent writes to it.
+type mapFile struct {
+	field, name, text string
+}
+
+// newMapFiles are the files for the id maps, in the order that
+// user_namespaces(7) asks for: setgroups is denied before gid_map is written.
+func newMapFiles(a *Attr) []mapFile {
+	var files []mapFile
+	if a.UIDMap != nil {
+		files = append(files, mapFile{"UIDMap", "uid_map", mapText(a.UIDMap)})
+	}
+	if a.GIDMap != nil {
+		if !a.AllowSetgroups {
+			files = append(files, mapFile{"AllowSetgroups", "setgroups", "deny"})
+		}
+		files = append(files, mapFile{"GIDMap", "gid_map", mapText(a.GIDMap)})
+	}
+	return files
+}
+
+func mapText(list []IDMap) string {
+	var b strings.Builder
+	for _, m := range list {
+		fmt.Fprintf(&b, "%d %d %d\n", m.Inside, m.Outside, m.Size)
+	}
+	return b.String()
+}
+
+// A mapWriter writes the id maps of a child that waits for them. The thread
+// that made the child waits for it in turn, so this is a goroutine's work.
+type mapWriter struct {
+	files []mapFile
+	sock  *os.File // our end
+	done  chan error
+}
+
+func newMapWriter(files []mapFile) (m *mapWriter, child int, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, -1, &Error{Step: "socketpair", Field: files[0].field, Err: err}
+	}
+	unix.SetNonblock(pair[0], true) // for the poller; the child's end stays blocking
+	return &mapWriter{files, os.NewFile(uintptr(pair[0]), "id map socket"), make(chan error, 1)}, pair[1], nil
+}
+
+// run waits for the child's word, writes the maps, and lets the child go on.
+func (m *mapWriter) run(in *instance) {
+	m.done <- func() error {
+		var b [1]byte
+		if n, _ := m.sock.Read(b[:]); n == 0 {
+			return nil // there is no child, or it died: its error says more
+		}
+		for _, f := range m.files {
+			path := fmt.Sprintf("/proc/%d/%s", in.pid(), f.name)
+			if err := writeOnce(path, f.text); err != nil {
+				m.hangUp()
+				e := &Error{Step: "write", Field: f.field, Object: path, Err: err}
+				if errors.Is(err, unix.EPERM) {
+					e.Hint = "without CAP_SETUID and CAP_SETGID a map is one line, for the caller's own id"
+				}
+				return e
+			}
+		}
+		_, err := m.sock.Write(b[:])
+		return err
+	}()
+}
+
+// writeOnce writes text by one system call, as a map file demands.
+func writeOnce(path, text string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return errors.Unwrap(err)
+	}
+	defer f.Close()
+	if _, err = f.WriteString(text); err != nil {
+		return errors.Unwrap(err)
+	}
+	return nil
+}
+
+// finish ends run, also if no child ever answered.
+func (m *mapWriter) finish() error {
+	m.hangUp()
+	err := <-m.done
+	m.sock.Close()
+	return err
+}
+
+// hangUp wakes whoever reads at either end. To close our end would not do: the
+// child has a copy of it.
+func (m *mapWriter) hangUp() {
+	if c, err := m.sock.SyscallConn(); err == nil {
+		c.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+}

@@ -1,0 +1,222 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+)
+
+// loaded is a Plan as asm takes it, for one kernel. What differs from one
+// start to the next is filled in by the fixups.
+type loaded struct {
+	steps  []asm.Step
+	ops    []*op // the op behind each step
+	fixups []fixup
+	flags  uint64
+}
+
+// A fixup is a word of a Step that has its value only at the start: the
+// address of something in the Program, or a descriptor.
+type fixup struct {
+	step int
+	word stepWord
+	arg  arg
+}
+
+type stepWord int
+
+const outWord stepWord = 6 // 0 to 5 are the arguments
+
+// load makes the steps for a kernel with the features f.
+func (p *Plan) load(f *FeatureSet) (*loaded, error) {
+	if l := p.ready.Load(); l != nil {
+		return l, nil
+	}
+	l := &loaded{flags: p.flags(f)}
+	lasting := true // does not depend on the process's present state
+	for i := range p.ops {
+		o := &p.ops[i]
+		switch {
+		case o.kind == opUnshareFiles:
+			if p.shares(f) {
+				l.add(o, []arg{{kind: argTop, val: uintptr(p.top)}, {val: lastDescriptor}, dec(unix.CLOSE_RANGE_UNSHARE)})
+			}
+		case o.kind == opCloseRange && p.closed(o, f):
+		case o.kind == opCloseRange && !f.CloseRangeCloexec:
+			lasting = false
+			if err := l.closeEach(o); err != nil {
+				return nil, err
+			}
+		case o.kind == opResetHandlers:
+			if !f.ClearSighand {
+				lasting = false
+				l.resetEach(o)
+			}
+		default:
+			l.add(o, o.args)
+		}
+	}
+	if lasting {
+		p.ready.Store(l)
+	}
+	return l, nil
+}
+
+func (l *loaded) add(o *op, args []arg) {
+	s := asm.Step{Nr: o.nr, Flags: o.flags, Want: o.want.val}
+	for i, a := range args {
+		l.word(stepWord(i), &s.Args[i], a)
+	}
+	l.word(outWord, &s.Out, o.out)
+	l.steps = append(l.steps, s)
+	l.ops = append(l.ops, o)
+}
+
+func (l *loaded) word(w stepWord, to *uintptr, a arg) {
+	if a.kind == argConst {
+		*to = a.val
+		return
+	}
+	l.fixups = append(l.fixups, fixup{len(l.steps), w, a})
+}
+
+// closeEach marks every open descriptor of a range close-on-exec, for kernels
+// without CLOSE_RANGE_CLOEXEC (before 5.11). A descriptor that another
+// goroutine opens meanwhile is missed, unless it is close-on-exec itself, as
+// all that Go opens are.
+func (l *loaded) closeEach(o *op) error {
+	dir, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return &Error{Step: o.name, Object: o.objectText(), Err: err,
+			Hint: "needs close_range with CLOSE_RANGE_CLOEXEC (Linux 5.11) or /proc"}
+	}
+	for _, e := range dir {
+		fd, err := strconv.Atoi(e.Name())
+		if err == nil && uintptr(fd) >= o.args[0].val && uintptr(fd) <= o.args[1].val {
+			l.add(&op{name: "fcntl", nr: unix.SYS_FCNTL, flags: asm.Tolerate},
+				[]arg{dec(fd), dec(unix.F_SETFD), dec(unix.FD_CLOEXEC)})
+		}
+	}
+	return nil
+}
+
+// defaultAction is a struct sigaction that means SIG_DFL.
+var defaultAction = new([sigactionWords]uint64)
+
+// resetEach gives each caught signal its default action, for kernels without
+// CLONE_CLEAR_SIGHAND (before 5.5).
+func (l *loaded) resetEach(o *op) {
+	for s := 1; s <= maxSignal; s++ {
+		var old [sigactionWords]uint64
+		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&old)), sigsetSize, 0, 0)
+		if errno == 0 && old[0] != sigDfl && old[0] != sigIgn {
+			l.add(&op{field: o.field, name: o.name, nr: unix.SYS_RT_SIGACTION},
+				[]arg{dec(s), {val: uintptr(unsafe.Pointer(defaultAction))}, dec(0), dec(sigsetSize)})
+		}
+	}
+}
+
+// An instance is one start's Program with its own copy of the steps.
+type instance struct {
+	prog  asm.Program
+	steps []asm.Step
+	ops   []*op
+}
+
+// instances are reused: they come to about a kilobyte each.
+var instances = sync.Pool{New: func() any { return new(instance) }}
+
+// fill readies the instance for a start. sync is the child's end of the id map
+// socket, report the pipe for a child that shares no memory; -1 is none.
+func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int) {
+	in.steps = append(in.steps[:0], l.steps...)
+	in.ops = l.ops
+	prog := &in.prog
+	*prog = asm.Program{
+		Full:  ^uint64(0),
+		Pidfd: -1,
+		Steps: uintptr(unsafe.Pointer(unsafe.SliceData(in.steps))),
+	}
+	for _, x := range l.fixups {
+		var v uintptr
+		switch x.arg.kind {
+		case argWord:
+			v = uintptr(unsafe.Pointer(&prog.Words[x.arg.val]))
+		case argInt32:
+			v = uintptr(unsafe.Pointer(&prog.Words[x.arg.val])) + lowHalf
+		case argMask:
+			v = uintptr(unsafe.Pointer(&prog.Mask))
+		case argSync:
+			v = uintptr(sync)
+		case argTop:
+			v = max(x.arg.val, uintptr(sync+1))
+		}
+		if x.word == outWord {
+			in.steps[x.step].Out = v
+		} else {
+			in.steps[x.step].Args[x.word] = v
+		}
+	}
+	mask, full := uintptr(unsafe.Pointer(&prog.Mask)), uintptr(unsafe.Pointer(&prog.Full))
+	prog.Block = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_SETMASK, full, mask, sigsetSize}}
+	prog.Restore = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_SETMASK, mask, 0, sigsetSize}}
+	prog.Report = asm.Step{Nr: asm.Ignore}
+	if report >= 0 {
+		prog.Report = asm.Step{Nr: unix.SYS_WRITE, Args: [6]uintptr{uintptr(report), uintptr(unsafe.Pointer(&prog.Failed)), reportSize}}
+	}
+	pid, pidfd := uintptr(unsafe.Pointer(&prog.Pid)), uintptr(unsafe.Pointer(&prog.Pidfd))
+	if f.Clone3 {
+		prog.Clone = asm.CloneArgs{Flags: l.flags, Pidfd: uint64(pidfd), ParentTid: uint64(pid), Cgroup: uint64(p.cgroup)}
+		prog.Create = asm.Step{Nr: unix.SYS_CLONE3, Args: [6]uintptr{uintptr(unsafe.Pointer(&prog.Clone)), unsafe.Sizeof(prog.Clone)}}
+	} else {
+		prog.Create = asm.Step{Nr: unix.SYS_CLONE, Args: [6]uintptr{uintptr(l.flags), 0, pid}}
+	}
+	in.setExitSignal(unix.SIGCHLD)
+}
+
+// setExitSignal sets what the parent gets when the child ends.
+func (in *instance) setExitSignal(s unix.Signal) {
+	const csignal = 0xff // part of the flags, for clone
+	in.prog.Clone.ExitSignal = uint64(s)
+	if in.prog.Create.Nr == unix.SYS_CLONE {
+		in.prog.Create.Args[0] = in.prog.Create.Args[0]&^csignal | uintptr(s)
+	}
+}
+
+// lowHalf is where in a word its low 32 bits lie.
+var lowHalf = func() uintptr {
+	one := uintptr(1)
+	if *(*byte)(unsafe.Pointer(&one)) == 1 {
+		return 0
+	}
+	return unsafe.Sizeof(one) - 4
+}()
+
+// reportSize is that of Failed and Result, which lie beside each other.
+const reportSize = 2 * unsafe.Sizeof(uintptr(0))
+
+// readReport takes what a child wrote that shares no memory.
+func (in *instance) readReport(r *os.File) {
+	var b [reportSize]byte
+	if n, _ := r.Read(b[:]); n == len(b) {
+		in.prog.Failed = *(*uintptr)(unsafe.Pointer(&b[0]))
+		in.prog.Result = *(*uintptr)(unsafe.Pointer(&b[reportSize/2]))
+	}
+}
+
+// at is the op that a step's address belongs to.
+func (in *instance) at(step uintptr) *op {
+	return in.ops[(step-in.prog.Steps)/unsafe.Sizeof(asm.Step{})]
+}
+
+// pid is the child's, as soon as it exists. The kernel stores it before the
+// child runs, and the pidfd before that.
+func (in *instance) pid() int { return int(atomic.LoadInt32(&in.prog.Pid)) }

@@ -1,0 +1,58 @@
+package vspawn
+
+import "unsafe"
+
+// memory is what a Plan's arguments point to: strings, pointer lists and
+// structures for the kernel. Its blocks are on the heap, where nothing moves,
+// hold no pointer that the collector knows, and are not written again once the
+// Plan is compiled, so that any number of children can read them at once.
+type memory struct {
+	blocks [][]uint64
+	room   []uint64 // what is left of the last block
+}
+
+const blockWords = 512
+
+// alloc returns n zeroed words.
+func (m *memory) alloc(n int) []uint64 {
+	if n > len(m.room) {
+		m.room = make([]uint64, max(n, blockWords))
+		m.blocks = append(m.blocks, m.room)
+	}
+	s := m.room[:n:n]
+	m.room = m.room[n:]
+	return s
+}
+
+func address(s []uint64) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
+
+// str stores a NUL-terminated string.
+func (m *memory) str(s string) uintptr {
+	w := m.alloc(len(s)/8 + 1)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(s)), s)
+	return address(w)
+}
+
+// strs stores a NULL-terminated list of strings.
+func (m *memory) strs(list []string) uintptr {
+	w := m.alloc(len(list) + 1)
+	pointers := unsafe.Slice((*uintptr)(unsafe.Pointer(unsafe.SliceData(w))), len(list))
+	for i, s := range list {
+		pointers[i] = m.str(s)
+	}
+	return address(w)
+}
+
+// words64 stores 64-bit words.
+func (m *memory) words64(list []uint64) uintptr {
+	w := m.alloc(max(1, len(list)))
+	copy(w, list)
+	return address(w)
+}
+
+// words32 stores 32-bit words.
+func (m *memory) words32(list []uint32) uintptr {
+	w := m.alloc(len(list)/2 + 1)
+	copy(unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(w))), len(list)), list)
+	return address(w)
+}

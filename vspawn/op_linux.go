@@ -1,0 +1,164 @@
+package vspawn
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+)
+
+// An op is one system call of the child's, as a Plan knows it: what it is for,
+// and arguments of which some have a value only in a running Program.
+type op struct {
+	kind   opKind
+	field  string // of Attr
+	name   string // of the system call
+	nr     uintptr
+	args   []arg
+	flags  uintptr // asm.Tolerate, asm.Expect
+	want   arg     // under asm.Expect
+	out    arg     // where the result goes
+	object any     // what it is applied to, for errors; nil takes the arguments
+}
+
+type opKind uint8
+
+const (
+	opCall          opKind = iota
+	opUnshareFiles         // close_range that also unshares the table; nothing if it isn't shared
+	opCloseRange           // closes a range; on old kernels as many calls as it takes
+	opResetHandlers        // nothing, or an rt_sigaction for each caught signal
+)
+
+// An arg is an argument of an op.
+type arg struct {
+	kind argKind
+	val  uintptr
+	show any // printed instead of val: a string for a name, or what val points to
+}
+
+// A quotedString is a string that val points to.
+type quotedString string
+
+type argKind uint8
+
+const (
+	argConst argKind = iota // val
+	argWord                 // address of the Program's word val
+	argInt32                // the same, of its low half as an int
+	argMask                 // address of the parent's own signal mask
+	argSync                 // the child's end of the id map socket
+	argTop                  // val, or above the socket if that lies higher
+)
+
+// Words of a Program.
+const (
+	wordSync = iota
+	wordPgid
+)
+
+func dec(v int) arg                   { return arg{val: uintptr(v)} }
+func oct(v int) arg                   { return arg{val: uintptr(v), show: "0" + strconv.FormatInt(int64(v), 8)} }
+func name(text string, v uintptr) arg { return arg{val: v, show: text} }
+func sig(s syscall.Signal) arg        { return name(signalName(s), uintptr(s)) }
+
+func hex(v uintptr) string { return "0x" + strconv.FormatUint(uint64(v), 16) }
+func itoa(v int) string    { return strconv.Itoa(v) }
+
+func (a arg) String() string {
+	switch a.kind {
+	case argWord, argInt32:
+		return "&word" + itoa(int(a.val))
+	case argMask:
+		return "[inherited]"
+	case argSync:
+		return "sync"
+	}
+	switch v := a.show.(type) {
+	case nil:
+		return strconv.FormatUint(uint64(a.val), 10)
+	case string:
+		return v
+	case quotedString:
+		return strconv.Quote(string(v))
+	case []string:
+		q := make([]string, len(v))
+		for i, s := range v {
+			q[i] = strconv.Quote(s)
+		}
+		return "[" + strings.Join(q, ", ") + "]"
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// String prints the op as strace prints a system call.
+func (o *op) String() string {
+	if o.kind == opResetHandlers {
+		return "" // CLONE_CLEAR_SIGHAND does it
+	}
+	s := o.name + "(" + o.arguments() + ")"
+	if o.flags&asm.Expect != 0 {
+		s += " = " + o.want.String()
+	}
+	if o.flags&asm.Tolerate != 0 {
+		s += " /* may fail */"
+	}
+	return s
+}
+
+func (o *op) arguments() string {
+	args := make([]string, len(o.args))
+	for i, a := range o.args {
+		args[i] = a.String()
+	}
+	return strings.Join(args, ", ")
+}
+
+// objectText is what an error says the op was applied to.
+func (o *op) objectText() string {
+	switch v := o.object.(type) {
+	case nil:
+		return "(" + o.arguments() + ")"
+	case string:
+		return v
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// The kernel's struct sigaction on all architectures here is handler, flags,
+// then on some a restorer, and the mask; all zero but for the handler.
+const (
+	sigactionWords = 4
+	sigsetSize     = 8
+
+	sigDfl = 0
+	sigIgn = 1
+)
+
+func sigaction(c *compiler, field string, s syscall.Signal, handler uint64, text string) op {
+	act := make([]uint64, sigactionWords)
+	act[0] = handler
+	return op{field: field, name: "rt_sigaction", nr: unix.SYS_RT_SIGACTION, object: signalName(s),
+		args: []arg{sig(s), name(text, c.mem.words64(act)), name("NULL", 0), dec(sigsetSize)}}
+}
+
+func signalName(s syscall.Signal) string {
+	if n := unix.SignalName(s); n != "" {
+		return n
+	}
+	return "SIG" + itoa(int(s))
+}
+
+func signalSetText(list []syscall.Signal) string {
+	names := make([]string, len(list))
+	for i, s := range list {
+		names[i] = strings.TrimPrefix(signalName(s), "SIG")
+	}
+	return "[" + strings.Join(names, " ") + "]"
+}

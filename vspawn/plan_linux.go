@@ -1,0 +1,110 @@
+package vspawn
+
+import (
+	"os"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Plan is a child in the making: its system calls in order, with all that
+// they point to. It does not change, and can be started any number of times,
+// from any number of goroutines.
+type Plan struct {
+	ops         []op
+	mem         memory
+	cloneFlags  uint64     // namespaces and CLONE_INTO_CGROUP
+	cgroup      int        // descriptor, under CLONE_INTO_CGROUP
+	top         int        // above every descriptor that the child uses
+	ownTable    bool       // a full copy of the descriptor table is needed
+	credentials bool       // the child changes its credentials
+	pdeathsig   bool       // the child is to be started from a lasting thread
+	maps        []mapFile  // written by the parent while the child waits
+	files       []*os.File // kept open
+
+	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
+}
+
+// String prints the child's system calls, one a line, as strace would, on a
+// kernel that has all that the plan can use.
+func (p *Plan) String() string {
+	var b strings.Builder
+	b.WriteString("clone3({flags=" + flagNames(p.flags(full)) + ", exit_signal=SIGCHLD})\n")
+	for i := range p.ops {
+		if s := p.line(&p.ops[i]); s != "" {
+			b.WriteString(s + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (p *Plan) line(o *op) string {
+	switch {
+	case o.kind == opUnshareFiles && !p.shares(full):
+		return ""
+	case o.kind == opUnshareFiles:
+		return o.name + "(" + itoa(p.top) + ", " + arg{val: lastDescriptor}.String() + ", CLOSE_RANGE_UNSHARE)"
+	case o.kind == opCloseRange && p.closed(o, full):
+		return ""
+	}
+	return o.String()
+}
+
+// flags are those of clone on a kernel with the features f.
+func (p *Plan) flags(f *FeatureSet) uint64 {
+	flags := p.cloneFlags | unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT_SETTID
+	if f.Clone3 {
+		flags |= unix.CLONE_PIDFD
+	}
+	if f.ClearSighand {
+		flags |= unix.CLONE_CLEAR_SIGHAND
+	}
+	if p.shares(f) {
+		flags |= unix.CLONE_FILES
+	}
+	return flags
+}
+
+// shares tells whether the child begins with the parent's own descriptor
+// table. Its first call then copies as much of it as it needs, so that a start
+// costs the same however many descriptors are open.
+func (p *Plan) shares(f *FeatureSet) bool { return f.CloseRangeUnshare && !p.ownTable }
+
+// closed tells whether o has nothing left to close after opUnshareFiles. The
+// id map socket, which the plan does not know, may lie above top.
+func (p *Plan) closed(o *op, f *FeatureSet) bool {
+	return p.shares(f) && p.maps == nil && int(o.args[0].val) >= p.top
+}
+
+// cloneFlagNames are the flags that a plan can have.
+var cloneFlagNames = []struct {
+	flag uint64
+	name string
+}{
+	{unix.CLONE_VM, "CLONE_VM"},
+	{unix.CLONE_VFORK, "CLONE_VFORK"},
+	{unix.CLONE_PARENT_SETTID, "CLONE_PARENT_SETTID"},
+	{unix.CLONE_PIDFD, "CLONE_PIDFD"},
+	{unix.CLONE_FILES, "CLONE_FILES"},
+	{unix.CLONE_CLEAR_SIGHAND, "CLONE_CLEAR_SIGHAND"},
+	{unix.CLONE_INTO_CGROUP, "CLONE_INTO_CGROUP"},
+	{unix.CLONE_NEWNS, "CLONE_NEWNS"},
+	{unix.CLONE_NEWCGROUP, "CLONE_NEWCGROUP"},
+	{unix.CLONE_NEWUTS, "CLONE_NEWUTS"},
+	{unix.CLONE_NEWIPC, "CLONE_NEWIPC"},
+	{unix.CLONE_NEWUSER, "CLONE_NEWUSER"},
+	{unix.CLONE_NEWPID, "CLONE_NEWPID"},
+	{unix.CLONE_NEWNET, "CLONE_NEWNET"},
+	{unix.CLONE_NEWTIME, "CLONE_NEWTIME"},
+}
+
+func flagNames(flags uint64) string {
+	var names []string
+	for _, f := range cloneFlagNames {
+		if flags&f.flag != 0 {
+			names = append(names, f.name)
+		}
+	}
+	return strings.Join(names, "|")
+}

@@ -1,0 +1,228 @@
+package vspawn
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Process is a child that runs. Its methods may be called from any
+// goroutine. Someone has to call Wait, or the child stays a zombie when it has
+// ended, and holds a descriptor: or Close, to leave it to others.
+type Process struct {
+	pid   int
+	pidfd int // -1 if the kernel has none, or once the child is reaped
+
+	mu    sync.Mutex
+	state *State        // once reaped
+	err   error         // once there will be no state
+	ended chan struct{} // closed when the child has ended, or err is set; nil before the first Wait
+	token uint64        // with the poller
+}
+
+func newProcess(in *instance, f *FeatureSet) *Process {
+	p := &Process{pid: in.pid(), pidfd: int(in.prog.Pidfd)}
+	switch {
+	case !f.Pidfd && p.pidfd >= 0:
+		unix.Close(p.pidfd)
+		p.pidfd = -1
+	case f.Pidfd && p.pidfd < 0: // no clone3, but pidfd_open
+		if fd, err := unix.PidfdOpen(p.pid, 0); err == nil {
+			p.pidfd = fd
+		}
+	}
+	return p
+}
+
+// Pid is the child's process id, in the caller's PID namespace.
+func (p *Process) Pid() int { return p.pid }
+
+// Wait waits until the child has ended, reaps it and gives its state; again
+// and from any number of goroutines the same. It holds no thread, except on
+// kernels without pidfd. When ctx ends first, Wait returns its cause, and the
+// child goes on.
+func (p *Process) Wait(ctx context.Context) (*State, error) {
+	ended, err := p.watch()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-ended:
+		return p.reap()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// watch starts to wait for the child's end, once.
+func (p *Process) watch() (<-chan struct{}, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended != nil {
+		return p.ended, nil
+	}
+	ended := make(chan struct{})
+	switch {
+	case p.state != nil || p.err != nil:
+		close(ended)
+	case p.pidfd >= 0:
+		token, err := poll.add(p.pidfd, ended)
+		if err != nil {
+			return nil, err
+		}
+		p.token = token
+	default:
+		go func() {
+			ignoringEINTR(func() error {
+				return unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+			})
+			close(ended)
+		}()
+	}
+	p.ended = ended
+	return ended, nil
+}
+
+// reap takes the state of a child that has ended.
+func (p *Process) reap() (*State, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != nil || p.err != nil {
+		return p.state, p.err
+	}
+	s, err := p.waitid(unix.WEXITED)
+	if err != nil {
+		p.err = err
+	} else {
+		p.state = s
+	}
+	p.release()
+	return p.state, p.err
+}
+
+// release gives up the pidfd. The caller holds mu.
+func (p *Process) release() {
+	if p.pidfd >= 0 {
+		unix.Close(p.pidfd) // which takes it off the poller as well
+		p.pidfd = -1
+	}
+}
+
+// waitid is waitid(2) for this child. It gives nil for no change.
+func (p *Process) waitid(options int) (*State, error) {
+	var info siginfo
+	s := new(State)
+	idType, id := unix.P_PID, p.pid
+	if p.pidfd >= 0 {
+		idType, id = unix.P_PIDFD, p.pidfd
+	}
+	err := ignoringEINTR(func() error { return waitid(idType, id, &info, options, &s.rusage) })
+	if err != nil {
+		e := &Error{Step: "waitid", Object: "pid " + itoa(p.pid), Err: err}
+		if err == unix.ECHILD {
+			e.Hint = "someone else in this process has waited for any child, or it ignores SIGCHLD"
+		}
+		return nil, e
+	}
+	if info.pid == 0 {
+		return nil, nil
+	}
+	s.pid, s.status = p.pid, info.waitStatus()
+	return s, nil
+}
+
+// Changes of a child's state that WaitFor can wait for.
+const (
+	Exited    = unix.WEXITED
+	Stopped   = unix.WSTOPPED
+	Continued = unix.WCONTINUED
+)
+
+// WaitFor waits for the first of several changes: Exited, Stopped and
+// Continued, or'd together. Each stop and each continuation is reported once.
+// It is for one goroutine at a time; a pidfd does not tell of stops, so it
+// wakes on every SIGCHLD.
+func (p *Process) WaitFor(ctx context.Context, changes int) (*State, error) {
+	if changes&^(Exited|Stopped|Continued) != 0 || changes == 0 {
+		return nil, refuse("changes", "%#x is not a set of Exited, Stopped and Continued", changes)
+	}
+	wake := make(chan os.Signal, 1)
+	signal.Notify(wake, unix.SIGCHLD)
+	defer signal.Stop(wake)
+	for {
+		s, err := p.poll(changes)
+		if s != nil || err != nil {
+			return s, err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// poll looks for a change without waiting.
+func (p *Process) poll(changes int) (*State, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != nil || p.err != nil {
+		return p.state, p.err
+	}
+	s, err := p.waitid(changes | unix.WNOHANG)
+	switch {
+	case err != nil:
+		p.err = err
+		p.release()
+	case s != nil && (s.Exited() || s.Signaled()):
+		p.state = s
+		p.release()
+	}
+	return s, err
+}
+
+// Signal sends a signal. It gives [os.ErrProcessDone] for a child that has
+// been reaped, and never reaches another process that has got its pid.
+func (p *Process) Signal(s syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != nil || p.err != nil {
+		return os.ErrProcessDone
+	}
+	err := unix.Kill
+	if p.pidfd >= 0 {
+		err = func(int, syscall.Signal) error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) }
+	}
+	if err := err(p.pid, s); err != nil {
+		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: err}
+	}
+	return nil
+}
+
+// Kill sends SIGKILL.
+func (p *Process) Kill() error { return p.Signal(unix.SIGKILL) }
+
+// Close lets go of a child without waiting for it: it becomes the business of
+// whoever waits for any child, or of init when the caller ends. A Wait under
+// way returns [os.ErrClosed]. After a Wait that gave a state it does nothing.
+func (p *Process) Close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.state != nil || p.err != nil {
+		return nil
+	}
+	p.err = os.ErrClosed
+	if p.token != 0 && poll.remove(p.token) {
+		close(p.ended)
+	}
+	p.release()
+	return nil
+}
+
+// discard reaps a child that has failed to become a program, and is dead or
+// dying.
+func (p *Process) discard() { p.reap() }

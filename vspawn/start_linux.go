@@ -1,0 +1,294 @@
+package vspawn
+
+import (
+	"context"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+)
+
+// Start starts a child. It returns when the child has become the new program,
+// or has failed to: then the error is an [*Error] that names the system call,
+// and nothing of the child is left.
+//
+// When ctx ends while the child is still on its way to the program (its exec
+// may hang on a dead network file system, say), the child is killed and Start
+// returns the cause. Once Start has returned, ctx is of no more concern.
+func (p *Plan) Start(ctx context.Context) (*Process, error) {
+	if ctx.Err() != nil {
+		return nil, &Error{Step: "start", Err: context.Cause(ctx)}
+	}
+	f, err := probe()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.supported(f); err != nil {
+		return nil, err
+	}
+	if !p.pdeathsig {
+		return p.start(ctx, f)
+	}
+	var proc *Process
+	onLastingThread(func() { proc, err = p.start(ctx, f) })
+	return proc, err
+}
+
+// supported tells what the plan needs and the kernel has not.
+func (p *Plan) supported(f *FeatureSet) error {
+	if f.Clone3 {
+		return nil
+	}
+	const hint = "the kernel has no clone3 (Linux 5.3), or a sandbox forbids it"
+	if p.cloneFlags&unix.CLONE_INTO_CGROUP != 0 {
+		return &Error{Step: "clone", Field: "Cgroup", Err: unix.ENOSYS, Hint: hint}
+	}
+	if p.cloneFlags&unix.CLONE_NEWTIME != 0 {
+		return &Error{Step: "clone", Field: "Cloneflags", Object: "CLONE_NEWTIME", Err: unix.ENOSYS, Hint: hint}
+	}
+	return nil
+}
+
+func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
+	l, err := p.load(f)
+	if err != nil {
+		return nil, err
+	}
+	sync, report := -1, -1
+	var maps *mapWriter
+	if p.maps != nil {
+		if maps, sync, err = newMapWriter(p.maps); err != nil {
+			return nil, err
+		}
+		defer unix.Close(sync)
+	}
+	var reader, writer *os.File
+	if !f.SharedMemory {
+		if reader, writer, report, err = reportPipe(max(p.top, sync+1)); err != nil {
+			return nil, err
+		}
+		defer reader.Close()
+	}
+	in := instances.Get().(*instance)
+	defer instances.Put(in)
+	in.fill(l, p, f, sync, report)
+
+	if p.credentials {
+		dumpable.save()
+	}
+	if maps != nil {
+		go maps.run(in)
+	}
+	stop := killOnDone(ctx, in)
+	r := asm.Spawn(&in.prog)
+	runtime.KeepAlive(p)
+	if !f.SharedMemory {
+		unix.Close(report)
+		writer.Close()
+		in.readReport(reader) // returns once the child has exec'd or died
+	}
+	killed := stop()
+	if p.credentials {
+		dumpable.restore()
+	}
+	var mapErr error
+	if maps != nil {
+		mapErr = maps.finish()
+	}
+
+	if isErrno(r) {
+		return nil, in.createError(p, r)
+	}
+	proc := newProcess(in, f)
+	switch {
+	case killed:
+		proc.discard()
+		return nil, in.stepError(in.prog.At, context.Cause(ctx))
+	case mapErr != nil:
+		proc.discard()
+		return nil, mapErr
+	case in.prog.Failed != 0:
+		proc.discard()
+		return nil, in.stepError(in.prog.Failed, in.failure())
+	}
+	return proc, nil
+}
+
+// killOnDone kills the child when ctx ends. stop ends that, and tells whether
+// it happened.
+func killOnDone(ctx context.Context, in *instance) (stop func() (killed bool)) {
+	if ctx.Done() == nil {
+		return func() bool { return false }
+	}
+	var mu sync.Mutex
+	var over, killed bool
+	kill := func() (done bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return true
+		}
+		pid := in.pid()
+		if pid == 0 {
+			return false // not born yet
+		}
+		if in.prog.Pidfd >= 0 {
+			killed = unix.PidfdSendSignal(int(in.prog.Pidfd), unix.SIGKILL, nil, 0) == nil
+		} else {
+			killed = unix.Kill(pid, unix.SIGKILL) == nil
+		}
+		return true
+	}
+	cancel := context.AfterFunc(ctx, func() {
+		for !kill() {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	return func() bool {
+		cancel()
+		mu.Lock()
+		defer mu.Unlock()
+		over = true
+		return killed
+	}
+}
+
+// isErrno tells whether a system call's result is an error.
+func isErrno(r uintptr) bool { return r > ^uintptr(4095) }
+
+// createError is why there is no child.
+func (in *instance) createError(p *Plan, r uintptr) error {
+	e := &Error{Step: "clone", Object: flagNames(p.cloneFlags), Err: unix.Errno(-r)}
+	if in.prog.Create.Nr == unix.SYS_CLONE3 {
+		e.Step = "clone3"
+	}
+	if e.Object != "" {
+		e.Field = "Cloneflags"
+	}
+	switch e.Err {
+	case unix.EAGAIN:
+		e.Hint = "a limit on the number of processes is reached: RLIMIT_NPROC, the cgroup's pids.max or kernel.pid_max"
+	case unix.EPERM:
+		if p.cloneFlags != 0 {
+			e.Hint = "new namespaces need CAP_SYS_ADMIN, or CLONE_NEWUSER beside them where the system allows it"
+		}
+	case unix.ENOSPC:
+		e.Hint = "a limit on the number of nested namespaces is reached: /proc/sys/user/max_*_namespaces"
+	case unix.EBADF:
+		e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), "it must be a directory of a cgroup v2 file system"
+	}
+	return e
+}
+
+// failure is what the failing step ended in.
+func (in *instance) failure() error {
+	if isErrno(in.prog.Result) {
+		return unix.Errno(-in.prog.Result)
+	}
+	return errUnexpected
+}
+
+func (in *instance) stepError(step uintptr, cause error) error {
+	o := in.at(step)
+	e := &Error{Step: o.name, Field: o.field, Object: o.objectText(), Err: cause}
+	switch {
+	case cause == errUnexpected && o.name == "getppid":
+		e.Err, e.Hint = unix.ESRCH, "the parent died before Pdeathsig was set"
+	case o.name != "execve":
+	case cause == unix.ENOENT:
+		if _, err := os.Stat(e.Object); err == nil {
+			e.Hint = "the file is there: its interpreter (the #! line, or the dynamic linker) may not be"
+		}
+	case cause == unix.ENOEXEC:
+		e.Hint = "not a program for this machine, or a script without a #! line"
+	}
+	return e
+}
+
+// reportPipe makes the pipe for a child that shares no memory. The child's end
+// has a number that no step of the plan touches.
+func reportPipe(above int) (r, w *os.File, child int, err error) {
+	if r, w, err = os.Pipe(); err != nil {
+		return nil, nil, -1, &Error{Step: "pipe2", Err: err}
+	}
+	if child, err = unix.FcntlInt(w.Fd(), unix.F_DUPFD_CLOEXEC, above+spareRoom); err != nil {
+		r.Close()
+		w.Close()
+		return nil, nil, -1, &Error{Step: "fcntl", Object: "F_DUPFD_CLOEXEC", Err: err}
+	}
+	return r, w, child, nil
+}
+
+// spareRoom keeps the pipe clear of the table's lowest free numbers.
+const spareRoom = 16
+
+// dumpable guards the parent's dumpable flag (PR_SET_DUMPABLE). A process that
+// changes its credentials loses it, and a child that shares memory with its
+// parent loses the parent's too. The flag is put back when no such child is
+// under way any more: earlier, the new user could trace a child that still
+// shares our memory.
+var dumpable dumpableFlag
+
+type dumpableFlag struct {
+	mu    sync.Mutex
+	users int
+	was   int
+}
+
+func (d *dumpableFlag) save() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.users++; d.users == 1 {
+		d.was = d.get()
+	}
+}
+
+func (d *dumpableFlag) restore() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	// 2, "readable by root only", can't be asked for: it comes from
+	// fs.suid_dumpable, and then a change of credentials leaves it as it is.
+	if d.users--; d.users == 0 && d.get() != d.was {
+		unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(d.was), 0, 0, 0)
+	}
+}
+
+func (d *dumpableFlag) get() int {
+	v, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	return v
+}
+
+// lasting are threads that never end, and wait for something to run.
+var lasting struct {
+	sync.Mutex
+	idle []chan func()
+}
+
+// onLastingThread runs f on a thread that lives as long as the process.
+func onLastingThread(f func()) {
+	lasting.Lock()
+	var thread chan func()
+	if n := len(lasting.idle); n > 0 {
+		thread, lasting.idle = lasting.idle[n-1], lasting.idle[:n-1]
+	}
+	lasting.Unlock()
+	if thread == nil {
+		thread = make(chan func())
+		go func() {
+			runtime.LockOSThread()
+			for f := range thread {
+				f()
+			}
+		}()
+	}
+	done := make(chan struct{})
+	thread <- func() { defer close(done); f() }
+	<-done
+	lasting.Lock()
+	lasting.idle = append(lasting.idle, thread)
+	lasting.Unlock()
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"os/exec"
+
+	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/qemu"
+)
+
+// programs are this module's commands in an image for people.
+var programs = []string{"./cmd/vspawn"}
+
+func buildImages(ctx context.Context, o *options, out *os.File) error {
+	for _, t := range o.targets {
+		if _, err := buildImage(ctx, t, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func buildImage(ctx context.Context, t qemu.Target, out *os.File) (string, error) {
+	r, err := initramfs.Build(ctx, initramfs.Spec{
+		Toolchain: initramfs.Toolchain{
+			GOARCH:   t.GOARCH,
+			Dir:      ".",
+			CacheDir: filepath.Join(buildDir, "cache"),
+			Progress: func(s string) { fmt.Fprintf(out, "%s: %s\n", t.Name, s) },
+		},
+		Programs: programs,
+		Out:      filepath.Join(buildDir, t.Name, "initramfs.cpio.gz"),
+	})
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(out, "%s: %s, %.1f MB\n", t.Name, r.Path, float64(r.Size)/1e6)
+	return r.Path, nil
+}
+
+// runShell becomes QEMU, which then has the terminal to itself.
+func runShell(ctx context.Context, o *options, out *os.File) error {
+	t, err := o.one()
+	if err != nil {
+		return err
+	}
+	k, err := kernelFor(ctx, o, t, out)
+	if err != nil {
+		return err
+	}
+	image, err := buildImage(ctx, t, out)
+	if err != nil {
+		return err
+	}
+	exe, err := exec.LookPath(t.QEMU)
+	if err != nil {
+		return usagef("%s is missing: run make setup, or install the package %s", t.QEMU, t.Package)
+	}
+	fmt.Fprintf(out, "%s: booting; Ctrl-A X leaves it\n", t.Name)
+	return syscall.Exec(exe, t.Command(qemu.Boot{Kernel: k.Path, Initramfs: image}), os.Environ())
+}

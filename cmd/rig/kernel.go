@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"text/tabwriter"
+
+	"github.com/vspawn/vspawn/qemu"
+)
+
+func fetchKernels(ctx context.Context, o *options, out *os.File) error {
+	targets := o.targets
+	if o.target != "" {
+		t, err := o.one()
+		if err != nil {
+			return err
+		}
+		targets = []qemu.Target{t}
+	}
+	cache, err := qemu.DefaultKernels()
+	if err != nil {
+		return err
+	}
+	kernels, err := cache.Get(ctx, targets, true, fetching(out))
+	if err != nil {
+		return err
+	}
+	for _, t := range targets {
+		k := kernels[t.Name]
+		fmt.Fprintf(out, "%s: %s, %s, SHA-256 %s\n", t.Name, k.Path, k.Package, k.SHA256)
+	}
+	return nil
+}
+
+// kernelFor returns the kernel for one target: the user's, or the cached one.
+func kernelFor(ctx context.Context, o *options, t qemu.Target, out *os.File) (qemu.Kernel, error) {
+	if file, ok := o.kernels[t.Name]; ok {
+		return qemu.Given(t, file)
+	}
+	cache, err := qemu.DefaultKernels()
+	if err != nil {
+		return qemu.Kernel{}, err
+	}
+	kernels, err := cache.Get(ctx, []qemu.Target{t}, false, fetching(out))
+	return kernels[t.Name], err
+}
+
+func fetching(out *os.File) func(qemu.Target) {
+	return func(t qemu.Target) { fmt.Fprintf(out, "%s: fetching the kernel\n", t.Name) }
+}
+
+func listTargets(_ context.Context, _ *options, out *os.File) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "target\tGOARCH\tkernel\temulator\tmachine\tprocessors\tmemory")
+	for _, t := range qemu.Targets {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s,%s\t%d\t%d MB\n", t.Name, t.GOARCH, t.Kernel, t.QEMU, t.Machine, t.CPU, t.CPUs, t.MemoryMB)
+	}
+	return w.Flush()
+}

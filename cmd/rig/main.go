@@ -1,0 +1,104 @@
+// Rig runs the project's tests in virtual machines, and does the set-up.
+//
+// Synopsis:
+//
+//	rig COMMAND
+//
+// Its options are environment variables, which the Makefile passes on: see
+// `rig help`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+
+	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/qemu"
+)
+
+// The exit statuses.
+const (
+	statusFailed = 1 // a test failed, or something that should work did not
+	statusUsage  = 2 // the caller can mend it
+)
+
+// errFailed says that the output has told already what failed.
+var errFailed = errors.New("failed")
+
+// A command is one word of the command line.
+type command struct {
+	name, text string
+	run        func(ctx context.Context, o *options, out *os.File) error
+}
+
+func commands() []command {
+	return []command{
+		{"test", "run the tests in the guests", runTests},
+		{"image", "build build/<target>/initramfs.cpio.gz", buildImages},
+		{"run", "boot the image of one target to a shell; Ctrl-A X leaves it", runShell},
+		{"kernel", "fetch the kernels, newer ones if there are", fetchKernels},
+		{"setup", "install the packages that are missing", setup},
+		{"targets", "list the targets", listTargets},
+		{"help", "show this", func(_ context.Context, _ *options, out *os.File) error { return usage(out) }},
+	}
+}
+
+func usage(w io.Writer) error {
+	fmt.Fprintln(w, "rig COMMAND, with options from the environment (make passes its variables on)")
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "\ncommands:")
+	for _, c := range commands() {
+		fmt.Fprintf(tw, "  %s\t%s\n", c.name, c.text)
+	}
+	fmt.Fprintln(tw, "\noptions:")
+	for _, v := range variables {
+		fmt.Fprintf(tw, "  %s\t%s\n", v.usage, v.text)
+	}
+	return tw.Flush()
+}
+
+func main() {
+	// A second interrupt ends the program at once: QEMU dies with it.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	os.Exit(status(mainErr(ctx, os.Args[1:])))
+}
+
+func mainErr(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return &qemu.UsageError{Err: errors.New("one command is wanted: rig help lists them")}
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			o, err := parseOptions(os.Environ())
+			if err != nil {
+				return err
+			}
+			return c.run(ctx, o, os.Stdout)
+		}
+	}
+	return &qemu.UsageError{Err: fmt.Errorf("unknown command %q: rig help lists them", args[0])}
+}
+
+// status prints err, if it isn't told yet, and gives the exit status.
+func status(err error) int {
+	var usage *qemu.UsageError
+	var input *initramfs.InputError
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errFailed):
+		return statusFailed
+	}
+	fmt.Fprintln(os.Stderr, "rig:", err)
+	if errors.As(err, &usage) || errors.As(err, &input) {
+		return statusUsage
+	}
+	return statusFailed
+}

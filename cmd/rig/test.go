@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/vspawn/vspawn/qemu"
+)
+
+// buildDir is where everything goes that is made.
+const buildDir = "build"
+
+// suites is the table of packages whose tests run in the guests.
+var suites = []qemu.Suite{
+	{Package: "./asm"},
+	{Package: "./vspawn"},
+}
+
+func runTests(ctx context.Context, o *options, out *os.File) error {
+	if err := install(ctx, testTools(o), out); err != nil {
+		return err
+	}
+	cache, err := qemu.DefaultKernels()
+	if err != nil {
+		return err
+	}
+	results, err := qemu.Run(ctx, qemu.Config{
+		Targets: o.targets,
+		Suites:  suites,
+		Kernels: o.kernels,
+		Cache:   cache,
+		Run:     o.run,
+		Shard:   o.shard,
+		Limits:  o.limits,
+		Jobs:    o.jobs,
+		Dir:     ".",
+		Build:   buildDir,
+		Out:     out,
+	})
+	if err != nil {
+		return err
+	}
+	qemu.Summarize(out, results, o.given)
+	for _, r := range results {
+		if !r.Passed() {
+			return errFailed
+		}
+	}
+	return nil
+}

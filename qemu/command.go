@@ -1,0 +1,51 @@
+package qemu
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// A Boot is what a machine is started with.
+type Boot struct {
+	Kernel    string   // path
+	Initramfs string   // path
+	Init      string   // program in the image that becomes PID 1; "" is /init
+	Append    []string // further kernel arguments
+}
+
+// machineArgs are the arguments to QEMU that make the machine.
+func (t Target) machineArgs() []string {
+	args := []string{
+		"-machine", t.Machine,
+		"-cpu", t.CPU,
+		"-smp", strconv.Itoa(t.CPUs),
+		"-m", fmt.Sprintf("%dM", t.MemoryMB),
+		"-accel", "tcg",
+		"-nodefaults",
+		"-no-reboot",
+	}
+	return append(args, t.Args...)
+}
+
+// kernelArgs is the kernel's command line. With -no-reboot, panic=-1 makes
+// QEMU end on a panic, where it would stay forever.
+func (t Target) kernelArgs(b Boot) []string {
+	args := []string{"console=" + t.Console, "panic=-1", "quiet"}
+	if b.Init != "" {
+		args = append(args, "rdinit="+b.Init)
+	}
+	return append(args, b.Append...)
+}
+
+// Command is the command line that boots b with its console on the standard
+// streams; Ctrl-A X leaves it.
+func (t Target) Command(b Boot) []string {
+	args := append([]string{t.QEMU, "-nographic"}, t.machineArgs()...)
+	return append(args,
+		"-serial", "mon:stdio",
+		"-kernel", b.Kernel,
+		"-append", strings.Join(t.kernelArgs(b), " "),
+		"-initrd", b.Initramfs,
+	)
+}

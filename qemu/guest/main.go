@@ -1,0 +1,80 @@
+//go:build linux
+
+// Guest is PID 1 of a test image. It mounts what tests need, runs the test
+// binaries of the image's plan one after the other, reports over the event
+// port, and powers the machine off.
+//
+// Only this process holds the event port: it is never passed to a child, since
+// a virtio-serial port loses wake-ups when two processes use it.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/hugelgupf/vmtest/guest"
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/qemu/internal/wire"
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "guest: this is the init of a test image; it runs only as PID 1")
+		os.Exit(2)
+	}
+	if err := run(); err != nil {
+		// Nothing but the console is left to say it on; the missing closing
+		// record makes the run a failure.
+		fmt.Fprintln(os.Stderr, "guest:", err)
+	}
+	unix.Sync()
+	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	fmt.Fprintln(os.Stderr, "guest: power off:", err)
+}
+
+func run() error {
+	if err := mountAll(); err != nil {
+		return err
+	}
+	port, err := openPort()
+	if err != nil {
+		return err
+	}
+	a := agent{emit: port.Emit}
+	if err := a.run(); err != nil {
+		if err := port.Emit(wire.Record{Kind: wire.Broken, Status: err.Error()}); err != nil {
+			return err
+		}
+	}
+	return port.Close()
+}
+
+// openPort waits for the event port: the kernel learns its name from QEMU
+// while PID 1 already runs. The host's own timeout bounds the wait.
+func openPort() (*guest.Emitter[wire.Record], error) {
+	for {
+		path, err := guest.VirtioSerialDevice(wire.Port)
+		if err == nil {
+			// Opening would create a plain file if the node weren't there yet.
+			if fi, err := os.Stat(path); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
+				return guest.EventChannel[wire.Record](path)
+			}
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func readPlan() (wire.Plan, error) {
+	var p wire.Plan
+	b, err := os.ReadFile("/" + wire.PlanPath)
+	if err != nil {
+		return p, fmt.Errorf("reading the image's plan: %w", err)
+	}
+	if err := json.Unmarshal(b, &p); err != nil {
+		return p, fmt.Errorf("reading the image's plan /%s: %w", wire.PlanPath, err)
+	}
+	return p, nil
+}

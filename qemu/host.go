@@ -1,0 +1,49 @@
+package qemu
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A Tool is a program, or a file by its absolute path, that the rig needs, and
+// the Debian package that it comes in. Where the name of the package depends on
+// the release, Package holds all of them, newest first, separated by "|".
+type Tool struct{ Program, Package string }
+
+// Tools are what running guests of targets needs.
+func Tools(targets []Target) []Tool {
+	tools := []Tool{{"setpriv", "util-linux"}}
+	for _, t := range targets {
+		tools = append(tools, Tool{t.QEMU, t.Package})
+	}
+	return tools
+}
+
+// Missing returns those tools that this machine lacks.
+func Missing(tools []Tool) []Tool {
+	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
+		var err error
+		if filepath.IsAbs(t.Program) {
+			_, err = os.Stat(t.Program)
+		} else {
+			_, err = exec.LookPath(t.Program)
+		}
+		return err == nil
+	})
+}
+
+// CheckTools gives an error that lists all tools that this machine lacks.
+func CheckTools(tools []Tool) error {
+	missing := Missing(tools)
+	if len(missing) == 0 {
+		return nil
+	}
+	var list []string
+	for _, t := range missing {
+		list = append(list, t.Program+" (Debian package "+strings.ReplaceAll(t.Package, "|", " or ")+")")
+	}
+	return usagef("missing on this machine: %s: run make setup as root on Debian or Ubuntu, or install them by hand", strings.Join(list, ", "))
+}

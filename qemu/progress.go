@@ -1,0 +1,144 @@
+package qemu
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Status is what a target is at.
+type Status struct {
+	Target string
+	Phase  string
+	Binary string
+	Test   string
+	N      int // tests begun
+	Tests  int // tests chosen
+}
+
+func (s Status) String() string {
+	if s.Binary == "" {
+		return s.Phase
+	}
+	return fmt.Sprintf("%s test %d of %d: %s %s", s.Phase, s.N, s.Tests, s.Binary, s.Test)
+}
+
+// A progress shows the statuses of all targets: on a terminal as a block of
+// live lines, elsewhere as a plain line for each new phase.
+type progress struct {
+	out   *os.File
+	live  bool
+	start time.Time
+
+	mu    sync.Mutex
+	order []string
+	now   map[string]Status
+	since map[string]time.Time
+	drawn int // live lines on the screen
+
+	stop chan struct{}
+	gone chan struct{}
+}
+
+func newProgress(out *os.File, targets []Target) *progress {
+	_, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS)
+	p := &progress{
+		out:   out,
+		live:  err == nil && os.Getenv("TERM") != "dumb",
+		start: time.Now(),
+		now:   map[string]Status{},
+		since: map[string]time.Time{},
+		stop:  make(chan struct{}),
+		gone:  make(chan struct{}),
+	}
+	for _, t := range targets {
+		p.order = append(p.order, t.Name)
+	}
+	go p.tick()
+	return p
+}
+
+// tick keeps the elapsed times moving.
+func (p *progress) tick() {
+	defer close(p.gone)
+	t := time.NewTicker(200 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-t.C:
+			p.mu.Lock()
+			p.draw()
+			p.mu.Unlock()
+		}
+	}
+}
+
+// close removes the live lines.
+func (p *progress) close() {
+	close(p.stop)
+	<-p.gone
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	p.live = false
+}
+
+func (p *progress) set(s Status) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old, known := p.now[s.Target]
+	p.now[s.Target] = s
+	if !known || old.Phase != s.Phase {
+		p.since[s.Target] = time.Now()
+	}
+	if !p.live && (old.Phase != s.Phase || old.Binary != s.Binary) {
+		fmt.Fprintf(p.out, "%6.1fs %-8s %s\n", time.Since(p.start).Seconds(), s.Target, s)
+	}
+}
+
+// line prints a line that stays.
+func (p *progress) line(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	fmt.Fprintf(p.out, format+"\n", args...)
+	p.draw()
+}
+
+func (p *progress) erase() {
+	if p.drawn > 0 {
+		fmt.Fprintf(p.out, "\x1b[%dA\x1b[J", p.drawn)
+		p.drawn = 0
+	}
+}
+
+func (p *progress) draw() {
+	if !p.live {
+		return
+	}
+	width := 80
+	if ws, err := unix.IoctlGetWinsize(int(p.out.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 {
+		width = int(ws.Col)
+	}
+	p.erase()
+	var b strings.Builder
+	for _, name := range p.order {
+		s, ok := p.now[name]
+		if !ok {
+			continue
+		}
+		text := fmt.Sprintf("%-8s %5.1fs %s", name, time.Since(p.since[name]).Seconds(), s)
+		if r := []rune(text); len(r) >= width {
+			text = string(r[:width-1]) // a line that wraps can't be erased
+		}
+		b.WriteString(text + "\n")
+		p.drawn++
+	}
+	p.out.WriteString(b.String())
+}

@@ -1,0 +1,94 @@
+package qemu
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// An Outcome is how a test ended.
+type Outcome string
+
+// The outcomes. A test is Unfinished if it began, or was to begin, and nothing
+// told its end.
+const (
+	Pass       Outcome = "pass"
+	Fail       Outcome = "fail"
+	Skip       Outcome = "skip"
+	Unfinished Outcome = "unfinished"
+)
+
+// A Test is the result of one test or subtest.
+type Test struct {
+	Binary  string
+	Name    string
+	Outcome Outcome
+	Elapsed time.Duration
+	Output  []string
+	began   bool
+}
+
+// Top returns the name of the test that a subtest belongs to.
+func (t *Test) Top() string {
+	top, _, _ := strings.Cut(t.Name, "/")
+	return top
+}
+
+var logLine = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
+
+// Reason is why a test was skipped.
+func (t *Test) Reason() string {
+	for _, line := range slices.Backward(t.Output) {
+		if m := logLine.FindStringSubmatch(line); m != nil {
+			return m[1]
+		}
+	}
+	return "no reason given"
+}
+
+// A Result is what a run on one target showed.
+type Result struct {
+	Target   Target
+	Kernel   string        // release, as the guest says
+	Boot     time.Duration // start of QEMU to the guest's first event
+	Wall     time.Duration // start to end of QEMU
+	Tests    []*Test       // in the order of their beginning
+	Problems []string      // why the run is a failure, failed tests aside
+	Console  []string      // last lines
+	Log      string        // path of the whole console log
+}
+
+// Count returns how many tests ended so. Tests that contain failed subtests
+// count themselves too, as in the output of go test.
+func (r *Result) Count(o Outcome) int {
+	n := 0
+	for _, t := range r.Tests {
+		if t.Outcome == o {
+			n++
+		}
+	}
+	return n
+}
+
+// Passed is the verdict.
+func (r *Result) Passed() bool {
+	return len(r.Problems) == 0 && r.Count(Fail) == 0 && r.Count(Unfinished) == 0
+}
+
+func (r *Result) problem(format string, args ...any) {
+	r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+}
+
+// find returns the named test, made if need be.
+func (r *Result) find(binary, name string) *Test {
+	for _, t := range slices.Backward(r.Tests) {
+		if t.Binary == binary && t.Name == name {
+			return t
+		}
+	}
+	t := &Test{Binary: binary, Name: name, Outcome: Unfinished}
+	r.Tests = append(r.Tests, t)
+	return t
+}

@@ -1,0 +1,130 @@
+package qemu
+
+import (
+	"fmt"
+	"io"
+	"regexp"
+	"strings"
+	"text/tabwriter"
+)
+
+// failureLines is how much of a failed test's output the summary shows.
+const failureLines = 40
+
+// Summarize writes what failed, with what repeats it, then the table.
+// variables are the make variables of the run that a repetition needs.
+func Summarize(w io.Writer, results []*Result, variables map[string]string) {
+	for _, r := range results {
+		if !r.Passed() {
+			writeFailure(w, r, variables)
+		}
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "\ntarget\tkernel\tboot\tpassed\tfailed\tskipped\ttime\tverdict")
+	for _, r := range results {
+		verdict := "ok"
+		if !r.Passed() {
+			verdict = "FAILED"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", r.Target.Name, orDash(r.Kernel), elapsed(r.Boot),
+			r.Count(Pass), r.Count(Fail)+r.Count(Unfinished), r.Count(Skip), elapsed(r.Wall), verdict)
+	}
+	tw.Flush()
+	writeSkips(w, results)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func writeFailure(w io.Writer, r *Result, variables map[string]string) {
+	fmt.Fprintf(w, "\n%s FAILED\n", r.Target.Name)
+	for _, p := range r.Problems {
+		fmt.Fprintf(w, "  %s\n", p)
+	}
+	var tops []string
+	for _, t := range r.Tests {
+		if t.Outcome != Fail && t.Outcome != Unfinished {
+			continue
+		}
+		fmt.Fprintf(w, "  %s %s: %s\n", t.Binary, t.Name, outcomeText[t.Outcome])
+		for _, line := range t.Output[max(0, len(t.Output)-failureLines):] {
+			fmt.Fprintf(w, "    | %s\n", line)
+		}
+		if top := regexp.QuoteMeta(t.Top()); len(tops) == 0 || tops[len(tops)-1] != top {
+			tops = append(tops, top)
+		}
+	}
+	if len(r.Problems) > 0 && len(r.Console) > 0 {
+		fmt.Fprintln(w, "  last lines of the console:")
+		for _, line := range r.Console {
+			fmt.Fprintf(w, "    > %s\n", line)
+		}
+	}
+	fmt.Fprintf(w, "  whole console: %s\n", r.Log)
+	fmt.Fprintf(w, "  repeat: %s\n", repeatCommand(r, dedupe(tops), variables))
+}
+
+var outcomeText = map[Outcome]string{Fail: "failed", Unfinished: "did not finish"}
+
+// repeatCommand is what runs the tests again that failed.
+func repeatCommand(r *Result, tops []string, variables map[string]string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "make qemu-test TARGETS=%s", r.Target.Name)
+	switch len(tops) {
+	case 0:
+		if run := variables["RUN"]; run != "" {
+			fmt.Fprintf(&b, " RUN=%s", shellQuote(run))
+		}
+	case 1:
+		fmt.Fprintf(&b, " RUN=%s", shellQuote("^"+tops[0]+"$"))
+	default:
+		fmt.Fprintf(&b, " RUN=%s", shellQuote("^("+strings.Join(tops, "|")+")$"))
+	}
+	for _, name := range []string{"KERNEL_" + r.Target.Name, "TIMEOUT"} {
+		if v := variables[name]; v != "" {
+			fmt.Fprintf(&b, " %s=%s", name, shellQuote(v))
+		}
+	}
+	return b.String()
+}
+
+func shellQuote(s string) string {
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+func dedupe(names []string) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, n := range names {
+		if !seen[n] {
+			out = append(out, n)
+		}
+		seen[n] = true
+	}
+	return out
+}
+
+// writeSkips counts the reasons of all skips.
+func writeSkips(w io.Writer, results []*Result) {
+	for _, r := range results {
+		counts := map[string]int{}
+		var reasons []string
+		for _, t := range r.Tests {
+			if t.Outcome != Skip {
+				continue
+			}
+			reason := t.Reason()
+			if counts[reason] == 0 {
+				reasons = append(reasons, reason)
+			}
+			counts[reason]++
+		}
+		for _, reason := range reasons {
+			fmt.Fprintf(w, "skipped on %s: %d × %s\n", r.Target.Name, counts[reason], reason)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package qemu
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Target is a kind of machine that tests run on: a row of Targets.
+type Target struct {
+	Name   string
+	GOARCH string
+
+	// Kernel is the Debian package that depends on the newest kernel.
+	Kernel string
+	// Magic is what a kernel image for this machine holds, to tell at once a
+	// file that is none: QEMU runs whatever it is given, in silence.
+	Magic []Magic
+
+	// QEMU is the emulator, and Package the Debian package it comes in.
+	QEMU    string
+	Package string
+
+	Machine  string
+	CPU      string
+	Console  string
+	MemoryMB int
+	CPUs     int
+	Args     []string // further arguments to QEMU
+}
+
+// Magic is a mark that tells a file format.
+type Magic struct {
+	Offset int64
+	Bytes  string
+}
+
+// Targets is the table of all targets. A new one costs a row here.
+var Targets = []Target{
+	{
+		Name:     "amd64",
+		GOARCH:   "amd64",
+		Kernel:   "linux-image-cloud-amd64",
+		Magic:    []Magic{{0x202, "HdrS"}},
+		QEMU:     "qemu-system-x86_64",
+		Package:  "qemu-system-x86",
+		Machine:  "q35",
+		CPU:      "max",
+		Console:  "ttyS0",
+		MemoryMB: 256,
+		CPUs:     2,
+	},
+	{
+		Name:    "arm64",
+		GOARCH:  "arm64",
+		Kernel:  "linux-image-cloud-arm64",
+		Magic:   []Magic{{56, "ARM\x64"}},
+		QEMU:    "qemu-system-aarch64",
+		Package: "qemu-system-arm",
+		Machine: "virt",
+		// QEMU's own pointer authentication: the architected one takes
+		// three times as long to boot.
+		CPU:      "max,pauth-impdef=on",
+		Console:  "ttyAMA0",
+		MemoryMB: 256,
+		CPUs:     2,
+	},
+	{
+		Name:     "riscv64",
+		GOARCH:   "riscv64",
+		Kernel:   "linux-image-riscv64",
+		Magic:    []Magic{{56, "RSC\x05"}, {0, "\x7fELF\x02\x01"}},
+		QEMU:     "qemu-system-riscv64",
+		Package:  "qemu-system-riscv|qemu-system-misc",
+		Machine:  "virt",
+		CPU:      "rv64",
+		Console:  "ttyS0",
+		MemoryMB: 256,
+		CPUs:     2,
+	},
+}
+
+// Names returns the names of all targets, in the table's order.
+func Names() []string {
+	names := make([]string, len(Targets))
+	for i, t := range Targets {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// Select returns the targets that list names, separated by commas or spaces;
+// an empty list is all of them.
+func Select(list string) ([]Target, error) {
+	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	if len(names) == 0 {
+		return Targets, nil
+	}
+	var selected []Target
+	seen := map[string]bool{}
+	for _, name := range names {
+		t, ok := lookup(name)
+		if !ok {
+			return nil, usagef("unknown target %q: choose from %s", name, strings.Join(Names(), ", "))
+		}
+		if !seen[name] {
+			selected = append(selected, t)
+		}
+		seen[name] = true
+	}
+	return selected, nil
+}
+
+func lookup(name string) (Target, bool) {
+	for _, t := range Targets {
+		if t.Name == name {
+			return t, true
+		}
+	}
+	return Target{}, false
+}
+
+// A UsageError is a mistake of the caller's, or something that this machine
+// lacks: it says what, and what to do. Commands answer it with exit status 2.
+type UsageError struct{ Err error }
+
+// Error implements error.
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the error underneath.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+func usagef(format string, args ...any) error {
+	return &UsageError{fmt.Errorf(format, args...)}
+}

@@ -78,7 +78,7 @@ func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
 	defer instances.Put(in)
 	in.fill(l, plan, f, -1, -1)
 	in.setExitSignal(exitSignal)
-	if r := asm.Spawn(&in.prog); isErrno(r) {
+	if r := in.spawn(); isErrno(r) {
 		return in.createError(plan, r)
 	}
 	f.SharedMemory = in.prog.Entered != 0

@@ -182,6 +182,15 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int) {
 	in.setExitSignal(unix.SIGCHLD)
 }
 
+// spawn runs the Program.
+func (in *instance) spawn() uintptr {
+	r := asm.Spawn(&in.prog)
+	if !isErrno(r) {
+		atomic.StoreInt32(&in.prog.Pid, int32(r)) // qemu-user stores it in the child alone
+	}
+	return r
+}
+
 // setExitSignal sets what the parent gets when the child ends.
 func (in *instance) setExitSignal(s unix.Signal) {
 	const csignal = 0xff // part of the flags, for clone

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vspawn/vspawn/asm"
 )
 
 // Start starts a child. It returns when the child has become the new program,
@@ -84,7 +82,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		go maps.run(in)
 	}
 	stop := killOnDone(ctx, in)
-	r := asm.Spawn(&in.prog)
+	r := in.spawn()
 	runtime.KeepAlive(p)
 	if !f.SharedMemory {
 		unix.Close(report)

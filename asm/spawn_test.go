@@ -100,8 +100,8 @@ func checkFailed(t *testing.T, p *program, i int, result uintptr) {
 	if p.Entered != 1 {
 		t.Errorf("Entered = %d, want 1", p.Entered)
 	}
-	if want := addr(&p.steps[i]); p.Failed != want {
-		t.Errorf("Failed = %#x, want the address of step %d, %#x", p.Failed, i, want)
+	if want := addr(&p.steps[i]); p.Failed != want || p.At != want {
+		t.Errorf("Failed = %#x, At = %#x, want the address of step %d, %#x", p.Failed, p.At, i, want)
 	}
 	if p.Result != result {
 		t.Errorf("Result = %d, want %d", int(p.Result), int(result))
@@ -117,8 +117,8 @@ func TestExec(t *testing.T) {
 			t.Errorf("Failed = %#x, want 0", p.Failed)
 		}
 		helper.SkipEmulated(t, "memory shared by vfork")
-		if p.Entered != 1 {
-			t.Errorf("Entered = %d, want 1", p.Entered)
+		if want := addr(&p.steps[1]); p.Entered != 1 || p.At != want {
+			t.Errorf("Entered = %d, At = %#x, want 1 and the last step's address, %#x", p.Entered, p.At, want)
 		}
 	})
 }

@@ -26,6 +26,8 @@ var tree = []cpio.Record{
 	cpio.CharDev("dev/console", 0o600, 5, 1), // the kernel opens it for init's stdin, stdout and stderr
 	cpio.CharDev("dev/null", 0o666, 1, 3),
 	cpio.Directory("etc", 0o755),
+	cpio.StaticFile("etc/group", "root:x:0:\n", 0o644), // id fails without it
+	cpio.StaticFile("etc/passwd", "root:x:0:0:root:/root:/bin/sh\n", 0o644),
 	cpio.Directory("proc", 0o755),
 	cpio.Directory("root", 0o700),
 	cpio.Directory("sys", 0o755),
@@ -42,9 +44,11 @@ const (
 // overlay turns files into records, with the directories that the base lacks:
 // the kernel drops a file whose directory is not there.
 func overlay(files []File) ([]cpio.Record, error) {
-	seen := map[string]bool{}
+	isDir := map[string]bool{} // false for a file of the overlay
 	for _, r := range tree {
-		seen[r.Name] = true
+		if r.Mode&cpio.S_IFMT == cpio.S_IFDIR {
+			isDir[r.Name] = true
+		}
 	}
 	var records []cpio.Record
 	for _, f := range files {
@@ -52,16 +56,21 @@ func overlay(files []File) ([]cpio.Record, error) {
 		if !path.IsAbs(f.Path) || name == "." || path.Clean(f.Path) != f.Path {
 			return nil, inputErrorf("file %q: the path in the guest must be absolute and clean", f.Path)
 		}
-		if seen[name] {
-			return nil, inputErrorf("file %q is there already, as a file or as a directory", f.Path)
-		}
-		seen[name] = true
 		for i, c := range name {
-			if dir := name[:i]; c == '/' && !seen[dir] {
-				seen[dir] = true
-				records = append(records, cpio.Directory(dir, 0o755))
+			if c != '/' {
+				continue
+			}
+			if dir, there := isDir[name[:i]]; !there {
+				isDir[name[:i]] = true
+				records = append(records, cpio.Directory(name[:i], 0o755))
+			} else if !dir {
+				return nil, inputErrorf("file %q: /%s is not a directory", f.Path, name[:i])
 			}
 		}
+		if _, there := isDir[name]; there {
+			return nil, inputErrorf("file %q is there already, as a file or as a directory", f.Path)
+		}
+		isDir[name] = false
 		r, err := record(name, f)
 		if err != nil {
 			return nil, err

@@ -55,8 +55,7 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	if commands == nil {
 		commands = DefaultCommands()
 	}
-	commands = slices.Clone(commands)
-	slices.Sort(commands)
+	commands = slices.Compact(slices.Sorted(slices.Values(commands)))
 
 	env, err := s.env(ctx)
 	if err != nil {
@@ -68,7 +67,7 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	}
 	dir, err := s.cache("base")
 	if err != nil {
-		return "", false, err
+		return "", false, inputErrorf("%w", err)
 	}
 	file = filepath.Join(dir, s.GOARCH+"-"+key+".cpio.gz")
 	if _, err := os.Stat(file); err == nil {
@@ -82,16 +81,18 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	return file, false, s.buildBase(ctx, env, commands, file)
 }
 
-// goEnv is the part of `go env` that decides about the bytes of a base.
+// goEnv is the part of `go env` that decides about the bytes of a base. Modules
+// replaced by a directory, or by a workspace, are looked at only when the base is
+// built: remove the cache after a change there.
 type goEnv struct {
-	GOVERSION, GOROOT, GOMOD                                     string
-	GOARCH, GOAMD64, GOARM64, GORISCV64, GOEXPERIMENT, GOFIPS140 string
+	GOVERSION, GOROOT, GOMOD                                              string
+	GOARCH, GOAMD64, GOARM64, GORISCV64, GOEXPERIMENT, GOFIPS140, GOFLAGS string
 }
 
 func (t *Toolchain) env(ctx context.Context) (*goEnv, error) {
-	out, err := t.run(ctx, nil, "env", "-json")
+	out, err := t.ask(ctx, "env", "-json")
 	if err != nil {
-		return nil, fmt.Errorf("initramfs: %w", err)
+		return nil, err
 	}
 	e := new(goEnv)
 	if err := json.Unmarshal(out, e); err != nil {
@@ -125,17 +126,15 @@ func (s *Spec) checkCommands(ctx context.Context, commands []string) error {
 	if err != nil {
 		return err
 	}
-	names := map[string]string{}
 	for _, p := range pkgs {
-		switch other, dup := names[p.base()]; {
+		switch {
 		case p.Name != "main":
 			return inputErrorf("%s is no command: it is package %s", p.ImportPath, p.Name)
+		case p.Module.Path == "":
+			return inputErrorf("%s is of the standard library: gobusybox cannot merge it", p.ImportPath)
 		case p.Module.Main:
 			return inputErrorf("%s is of this module: it belongs in Programs", p.ImportPath)
-		case dup:
-			return inputErrorf("two commands are called %s: %s and %s", p.base(), other, p.ImportPath)
 		}
-		names[p.base()] = p.ImportPath
 	}
 	return nil
 }
@@ -145,7 +144,7 @@ func (s *Spec) checkCommands(ctx context.Context, commands []string) error {
 func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, file string) error {
 	tmp, err := s.cache("tmp")
 	if err != nil {
-		return err
+		return inputErrorf("%w", err)
 	}
 	src, err := os.MkdirTemp(tmp, "bb-")
 	if err != nil {

@@ -58,7 +58,6 @@ import (
 	_ "github.com/u-root/u-root/cmds/core/shutdown"
 	_ "github.com/u-root/u-root/cmds/core/sleep"
 	_ "github.com/u-root/u-root/cmds/core/sort"
-	_ "github.com/u-root/u-root/cmds/core/strace"
 	_ "github.com/u-root/u-root/cmds/core/stty"
 	_ "github.com/u-root/u-root/cmds/core/sync"
 	_ "github.com/u-root/u-root/cmds/core/tail"

@@ -61,6 +61,9 @@ func Build(ctx context.Context, spec Spec) (_ Result, err error) {
 	if spec.Out == "" {
 		return Result{}, inputErrorf("no output path given")
 	}
+	if fi, err := os.Stat(spec.Out); err == nil && !fi.Mode().IsRegular() {
+		return Result{}, inputErrorf("image: %s is there and not a regular file", spec.Out)
+	}
 	if _, err := overlay(spec.Files); err != nil {
 		return Result{}, err
 	}
@@ -75,11 +78,7 @@ func Build(ctx context.Context, spec Spec) (_ Result, err error) {
 	}
 	defer out.discard()
 
-	base, cached, err := spec.base(ctx)
-	if err != nil {
-		return Result{}, err
-	}
-	files := make([]File, 0, len(spec.Programs)+len(spec.Files))
+	var files []File
 	if len(spec.Programs) > 0 {
 		programs, err := spec.Toolchain.Programs(ctx, spec.Programs...)
 		if err != nil {
@@ -88,6 +87,10 @@ func Build(ctx context.Context, spec Spec) (_ Result, err error) {
 		for _, p := range programs {
 			files = append(files, File{Path: path.Join("/bin", filepath.Base(p.Path)), Host: p.Path})
 		}
+	}
+	base, cached, err := spec.base(ctx)
+	if err != nil {
+		return Result{}, err
 	}
 	records, err := overlay(append(files, spec.Files...))
 	if err != nil {

@@ -79,7 +79,7 @@ func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string
 func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, command ...string) ([]Binary, error) {
 	dir, err := t.cache("bin", variant)
 	if err != nil {
-		return nil, err
+		return nil, inputErrorf("%w", err)
 	}
 	t.progress("compiling %d packages for %s", len(bins), variant)
 	args := append(command, buildFlags...)
@@ -89,7 +89,7 @@ func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, 
 		args = append(args, bins[i].Package)
 	}
 	if _, err := t.run(ctx, nil, args...); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("initramfs: %w", err)
 	}
 	for _, b := range bins {
 		if _, err := os.Stat(b.Path); err != nil {
@@ -121,9 +121,9 @@ func (t *Toolchain) list(ctx context.Context, packages []string) ([]listed, erro
 		return nil, inputErrorf("no packages given")
 	}
 	args := append([]string{"list", "-json=ImportPath,Name,Module,TestGoFiles,XTestGoFiles", "--"}, packages...)
-	out, err := t.run(ctx, nil, args...)
+	out, err := t.ask(ctx, args...)
 	if err != nil {
-		return nil, inputErrorf("%w", err)
+		return nil, err
 	}
 	var pkgs []listed
 	for d := json.NewDecoder(bytes.NewReader(out)); d.More(); {
@@ -136,8 +136,25 @@ func (t *Toolchain) list(ctx context.Context, packages []string) ([]listed, erro
 	return pkgs, nil
 }
 
+// ask runs a go command that only looks at what it was given, so that its failure
+// is the caller's mistake, told in one line.
+func (t *Toolchain) ask(ctx context.Context, args ...string) ([]byte, error) {
+	out, err := t.run(ctx, nil, args...)
+	switch {
+	case err == nil:
+		return out, nil
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("initramfs: %w", err)
+	default:
+		return nil, inputErrorf("%s", strings.Join(strings.Fields(err.Error()), " "))
+	}
+}
+
 // run runs the go command for the guest in Dir and gives its standard output.
 func (t *Toolchain) run(ctx context.Context, env []string, args ...string) ([]byte, error) {
+	if t.GOARCH == "" {
+		return nil, errors.New("no GOARCH given")
+	}
 	tmp, err := t.cache("tmp")
 	if err != nil {
 		return nil, err
@@ -181,7 +198,7 @@ func complaint(stderr string) string {
 // cache makes and names a directory of the cache.
 func (t *Toolchain) cache(elem ...string) (string, error) {
 	if t.CacheDir == "" {
-		return "", inputErrorf("no cache directory given")
+		return "", errors.New("no cache directory given")
 	}
 	// The go command, run in Dir, must not take it as relative to that.
 	dir, err := filepath.Abs(filepath.Join(append([]string{t.CacheDir}, elem...)...))
@@ -189,7 +206,7 @@ func (t *Toolchain) cache(elem ...string) (string, error) {
 		err = os.MkdirAll(dir, 0o777)
 	}
 	if err != nil {
-		return "", inputErrorf("cache directory: %w", err)
+		return "", fmt.Errorf("cache directory: %w", err)
 	}
 	return dir, nil
 }

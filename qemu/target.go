@@ -37,14 +37,17 @@ type Magic struct {
 // Targets is the table of all targets. A new one costs a row here.
 var Targets = []Target{
 	{
-		Name:     "amd64",
-		GOARCH:   "amd64",
-		Kernel:   "linux-image-cloud-amd64",
-		Magic:    []Magic{{0x202, "HdrS"}},
-		QEMU:     "qemu-system-x86_64",
-		Package:  "qemu-system-x86",
-		Machine:  "q35",
-		CPU:      "max",
+		Name:    "amd64",
+		GOARCH:  "amd64",
+		Kernel:  "linux-image-cloud-amd64",
+		Magic:   []Magic{{0x202, "HdrS"}},
+		QEMU:    "qemu-system-x86_64",
+		Package: "qemu-system-x86",
+		Machine: "q35",
+		// CMPXCHG16B leaves garbage in the flags in QEMU before 8.0. A kernel
+		// that is interrupted just then dies of a double fault: with the load
+		// of our tests, every other run. It does without the instruction.
+		CPU:      "max,-cx16",
 		Console:  "ttyS0",
 		MemoryMB: 256,
 		CPUs:     2,

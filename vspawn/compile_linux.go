@@ -25,7 +25,7 @@ func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if argv == nil {
 		argv = []string{path}
 	}
-	c := &compiler{attr: attr, plan: &Plan{}, top: 3}
+	c := &compiler{attr: attr, plan: &Plan{ownTable: len(attr.Syscalls) > 0}, top: 3}
 	c.mem = &c.plan.mem
 	env := attr.Env
 	if env == nil {

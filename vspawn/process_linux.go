@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,9 @@ func (p *Process) Pid() int { return p.pid }
 // kernels without pidfd. When ctx ends first, Wait returns its cause, and the
 // child goes on.
 func (p *Process) Wait(ctx context.Context) (*State, error) {
+	if p.brief() {
+		return p.reap()
+	}
 	ended, err := p.watch()
 	if err != nil {
 		return nil, err
@@ -56,6 +60,29 @@ func (p *Process) Wait(ctx context.Context) (*State, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// briefWait is taken by the one goroutine that is in brief.
+var briefWait atomic.Bool
+
+// brief waits for a child that ends at once, and tells whether this one has.
+// It holds a thread, for a millisecond at most and one at a time, but spares
+// such a child's parent two wake-ups by way of the poller, which take longer
+// than the child.
+func (p *Process) brief() bool {
+	if !briefWait.CompareAndSwap(false, true) {
+		return false
+	}
+	defer briefWait.Store(false)
+	p.mu.Lock()
+	fd := p.pidfd
+	if p.ended != nil || fd < 0 {
+		p.mu.Unlock()
+		return false
+	}
+	p.mu.Unlock()
+	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1)
+	return n == 1
 }
 
 // watch starts to wait for the child's end, once.

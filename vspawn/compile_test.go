@@ -1,0 +1,223 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A plan prints as the child's system calls, in their order.
+func TestPlanString(t *testing.T) {
+	const clone = "clone3({flags=CLONE_VM|CLONE_VFORK|CLONE_PARENT_SETTID|CLONE_PIDFD|CLONE_FILES|CLONE_CLEAR_SIGHAND"
+	for _, test := range []struct {
+		name string
+		attr Attr
+		want string
+	}{
+		{"nothing", Attr{}, clone + `, exit_signal=SIGCHLD})
+close_range(3, 4294967295, CLOSE_RANGE_UNSHARE)
+rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
+execve("/bin/true", ["true", "it"], /* 2 vars */)
+`},
+		{"swapped descriptors", Attr{Files: []File{{Child: 0, Parent: 1}, {Child: 1, Parent: 0}, {Child: 5, Parent: 2}}}, clone + `, exit_signal=SIGCHLD})
+close_range(7, 4294967295, CLOSE_RANGE_UNSHARE)
+dup3(2, 5, 0)
+dup3(0, 6, O_CLOEXEC)
+dup3(1, 0, 0)
+dup3(6, 1, 0)
+close_range(2, 4, CLOSE_RANGE_CLOEXEC)
+close_range(6, 4294967295, CLOSE_RANGE_CLOEXEC)
+rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
+execve("/bin/true", ["true", "it"], /* 2 vars */)
+`},
+		{"everything", Attr{
+			Dir: "/d", Files: []File{{Child: 0, Parent: 0}}, Setsid: true, TTY: Ptr(0), ControllingTTY: true, Foreground: true,
+			Umask: Ptr(0o27), Rlimits: []Rlimit{{unix.RLIMIT_STACK, 16 << 20, ^uint64(0)}}, Chroot: "/r",
+			UID: Ptr(1), GID: Ptr(2), Groups: []int{3, 4}, SignalMask: []syscall.Signal{syscall.SIGHUP},
+			DefaultSignals: []syscall.Signal{syscall.SIGINT}, IgnoreSignals: []syscall.Signal{syscall.SIGPIPE},
+			Pdeathsig: syscall.SIGTERM, Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, UIDMap: []IDMap{{0, 1000, 1}},
+			Cgroup: Ptr(1), Syscalls: []Syscall{{Before: "UID", Name: "getuid", Nr: unix.SYS_GETUID, Args: [6]uintptr{1}, Tolerate: true}},
+		}, `clone3({flags=CLONE_VM|CLONE_VFORK|CLONE_PARENT_SETTID|CLONE_PIDFD|CLONE_CLEAR_SIGHAND|CLONE_INTO_CGROUP|CLONE_NEWUSER|CLONE_NEWPID, exit_signal=SIGCHLD})
+write(sync, &word0, 1)
+read(sync, &word0, 1) = 1
+rt_sigaction(SIGINT, {sa_handler=SIG_DFL}, NULL, 8)
+rt_sigaction(SIGPIPE, {sa_handler=SIG_IGN}, NULL, 8)
+setsid()
+ioctl(0, TIOCSCTTY, 0)
+getpgid(0)
+ioctl(0, TIOCSPGRP, &word1)
+umask(027)
+fcntl(0, F_SETFD, 0)
+close_range(1, 4294967295, CLOSE_RANGE_CLOEXEC)
+prlimit64(0, RLIMIT_STACK, {rlim_cur=16777216, rlim_max=RLIM_INFINITY}, NULL)
+chroot("/r")
+setgroups(2, [3 4])
+setresgid(2, 2, 2)
+getuid(0x1, 0x0, 0x0, 0x0, 0x0, 0x0) /* may fail */
+setresuid(1, 1, 1)
+chdir("/d")
+prctl(PR_SET_PDEATHSIG, SIGTERM)
+rt_sigprocmask(SIG_SETMASK, [HUP], NULL, 8)
+execve("/bin/true", ["true", "it"], /* 2 vars */)
+`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.attr.Env = []string{"A=1", "B=2"}
+			if r, raised := raisedNofile(); raised { // or the plan would have one line more
+				test.attr.Rlimits = append(test.attr.Rlimits, r)
+			}
+			plan, err := Compile("/bin/true", []string{"true", "it"}, &test.attr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := plan.String()
+			if r, raised := raisedNofile(); raised {
+				line := "prlimit64(0, RLIMIT_NOFILE, " + rlimitValue(r).String() + ", NULL)\n"
+				if !strings.Contains(got, line) {
+					t.Errorf("no %s", line)
+				}
+				got = strings.Replace(got, line, "", 1)
+			}
+			if got != test.want {
+				t.Errorf("got\n%s\nwant\n%s", got, test.want)
+			}
+		})
+	}
+}
+
+// Bad input is refused before any process exists, and the error names the
+// field.
+func TestCompileRefuses(t *testing.T) {
+	closed, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	ok := Attr{}
+	for _, test := range []struct {
+		path  string
+		argv  []string
+		attr  Attr
+		field string
+	}{
+		{"", nil, ok, "path"},
+		{"/bin/\x00", nil, ok, "path"},
+		{"/x", []string{}, ok, "argv"},
+		{"/x", []string{"x", "a\x00"}, ok, "argv[1]"},
+		{"/x", nil, Attr{Env: []string{"A=\x00"}}, "Env[0]"},
+		{"/x", nil, Attr{Dir: "\x00"}, "Dir"},
+		{"/x", nil, Attr{Chroot: "/\x00"}, "Chroot"},
+		{"/x", nil, Attr{Files: []File{{Child: -1}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Child: 1 << 30}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Child: 1}, {Child: 3, Parent: 1 << 30}}}, "Files[1]"},
+		{"/x", nil, Attr{Files: []File{{Parent: -1}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Parent: 1000}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{File: closed}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Child: 1}, {Child: 1}}}, "Files[1]"},
+		{"/x", nil, Attr{Setsid: true, Pgid: Ptr(7)}, "Pgid"},
+		{"/x", nil, Attr{Pgid: Ptr(-1)}, "Pgid"},
+		{"/x", nil, Attr{Foreground: true}, "Foreground"},
+		{"/x", nil, Attr{ControllingTTY: true, Setsid: true}, "ControllingTTY"},
+		{"/x", nil, Attr{ControllingTTY: true, TTY: Ptr(0)}, "ControllingTTY"},
+		{"/x", nil, Attr{Setsid: true, Foreground: true, TTY: Ptr(0)}, "Foreground"},
+		{"/x", nil, Attr{TTY: Ptr(0)}, "TTY"},
+		{"/x", nil, Attr{TTY: Ptr(1000), Foreground: true}, "TTY"},
+		{"/x", nil, Attr{Umask: Ptr(0o1000)}, "Umask"},
+		{"/x", nil, Attr{Umask: Ptr(-1)}, "Umask"},
+		{"/x", nil, Attr{Rlimits: []Rlimit{{Resource: 16}}}, "Rlimits[0]"},
+		{"/x", nil, Attr{Rlimits: []Rlimit{{Resource: -1}}}, "Rlimits[0]"},
+		{"/x", nil, Attr{Rlimits: []Rlimit{{Resource: 3, Soft: 2, Hard: 1}}}, "Rlimits[0]"},
+		{"/x", nil, Attr{Rlimits: []Rlimit{{Resource: 3}, {Resource: 3}}}, "Rlimits[1]"},
+		{"/x", nil, Attr{UID: Ptr(-1)}, "UID"},
+		{"/x", nil, Attr{UID: Ptr(1<<32 - 1)}, "UID"},
+		{"/x", nil, Attr{GID: Ptr(1 << 32)}, "GID"},
+		{"/x", nil, Attr{Groups: []int{-1}}, "Groups[0]"},
+		{"/x", nil, Attr{Groups: make([]int, 65537)}, "Groups"},
+		{"/x", nil, Attr{KeepGroups: true, Groups: []int{1}}, "KeepGroups"},
+		{"/x", nil, Attr{SignalMask: []syscall.Signal{65}}, "SignalMask[0]"},
+		{"/x", nil, Attr{SignalMask: []syscall.Signal{0}}, "SignalMask[0]"},
+		{"/x", nil, Attr{DefaultSignals: []syscall.Signal{syscall.SIGKILL}}, "DefaultSignals[0]"},
+		{"/x", nil, Attr{IgnoreSignals: []syscall.Signal{syscall.SIGSTOP}}, "IgnoreSignals[0]"},
+		{"/x", nil, Attr{DefaultSignals: []syscall.Signal{1}, IgnoreSignals: []syscall.Signal{1}}, "IgnoreSignals[0]"},
+		{"/x", nil, Attr{Pdeathsig: 99}, "Pdeathsig"},
+		{"/x", nil, Attr{Cloneflags: unix.CLONE_THREAD}, "Cloneflags"},
+		{"/x", nil, Attr{UIDMap: []IDMap{{0, 0, 1}}}, "UIDMap"},
+		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, GIDMap: []IDMap{{0, 0, 0}}}, "GIDMap[0]"},
+		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{0, 1<<32 - 2, 2}}}, "UIDMap[0]"},
+		{"/x", nil, Attr{AllowSetgroups: true}, "AllowSetgroups"},
+		{"/x", nil, Attr{Cgroup: Ptr(-1)}, "Cgroup"},
+		{"/x", nil, Attr{Cgroup: Ptr(1000)}, "Cgroup"},
+		{"/x", nil, Attr{Syscalls: []Syscall{{Before: "Nonsense"}}}, "Syscalls[0]"},
+	} {
+		plan, err := Compile(test.path, test.argv, &test.attr)
+		var refused *AttrError
+		if !errors.As(err, &refused) || refused.Field != test.field || plan != nil {
+			t.Errorf("%+v: got %v, want a refusal of %s", test, err, test.field)
+		}
+	}
+}
+
+// Whatever the map, each target ends with what its source held, and nothing
+// that is still to be read is overwritten. The copies are tried on a model.
+func TestOrderCopies(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		n := 1 + rng.IntN(12)
+		source := map[int]int{}
+		var targets []int
+		for range 1 + rng.IntN(n) {
+			to := rng.IntN(n)
+			if _, ok := source[to]; !ok {
+				targets = append(targets, to)
+			}
+			source[to] = rng.IntN(n)
+		}
+		slices.Sort(targets)
+		table := map[int]int{} // descriptor to what it holds: at first its own number
+		for fd := range n {
+			table[fd] = fd
+		}
+		copies := orderCopies(targets, source, n)
+		for _, m := range copies {
+			table[m.to] = table[m.from]
+		}
+		for to, from := range source {
+			if table[to] != from {
+				t.Fatalf("map %v, copies %v: %d ends as %d", source, copies, to, table[to])
+			}
+		}
+		if len(copies) > len(targets)+len(targets)/2 {
+			t.Fatalf("map %v: more spare copies than there can be cycles: %v", source, copies)
+		}
+	}
+}
+
+// No input makes Compile panic, or start anything.
+func FuzzCompile(f *testing.F) {
+	f.Add("/bin/true", "true", "A=1", "/", 0, 1, 2, 0)
+	f.Fuzz(func(t *testing.T, path, arg, env, dir string, a, b, c, d int) {
+		plan, err := Compile(path, []string{arg, dir}, &Attr{
+			Env: []string{env}, Dir: dir, Chroot: env, Files: []File{{Child: a, Parent: b}, {Child: c, Parent: d}},
+			Pgid: &a, TTY: &b, Foreground: a > b, Umask: &c, Rlimits: []Rlimit{{a, uint64(b), uint64(c)}},
+			UID: &b, GID: &c, Groups: []int{a, b, c}, SignalMask: []syscall.Signal{syscall.Signal(a)},
+			IgnoreSignals: []syscall.Signal{syscall.Signal(d)}, Pdeathsig: syscall.Signal(b),
+			Cloneflags: uintptr(a), UIDMap: []IDMap{{a, b, c}}, Syscalls: []Syscall{{Nr: uintptr(a)}},
+		})
+		if err != nil {
+			var refused *AttrError
+			if !errors.As(err, &refused) {
+				t.Fatal(err)
+			}
+			return
+		}
+		_ = plan.String()
+	})
+}

@@ -40,11 +40,13 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"test", "run the tests in the guests", runTests},
+		{"check", "vet, lint, and run the tests on this machine", check},
 		{"image", "build build/<target>/initramfs.cpio.gz", buildImages},
 		{"run", "boot the image of one target to a shell; Ctrl-A X leaves it", runShell},
 		{"kernel", "fetch the kernels, newer ones if there are", fetchKernels},
 		{"setup", "install the packages that are missing", setup},
 		{"targets", "list the targets", listTargets},
+		{"options", "list the options", func(_ context.Context, _ *options, out *os.File) error { return listOptions(out) }},
 		{"help", "show this", func(_ context.Context, _ *options, out *os.File) error { return usage(out) }},
 	}
 }
@@ -56,6 +58,14 @@ func usage(w io.Writer) error {
 	for _, c := range commands() {
 		fmt.Fprintf(tw, "  %s\t%s\n", c.name, c.text)
 	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	return listOptions(w)
+}
+
+func listOptions(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\noptions:")
 	for _, v := range variables {
 		fmt.Fprintf(tw, "  %s\t%s\n", v.usage, v.text)

@@ -1,0 +1,42 @@
+# Everything is done by cmd/rig; this file gives it names and passes options on.
+.DEFAULT_GOAL := help
+RIG := build/rig
+
+# Options reach the rig by the environment, as they were typed: without
+# $(value) make would take the $ in RUN='^TestX$' for a variable of its own.
+OPTIONS := TARGETS TARGET RUN SHARD TIMEOUT LIMIT JOBS $(filter KERNEL_%,$(.VARIABLES))
+$(foreach o,$(OPTIONS),$(if $(filter-out undefined,$(origin $o)),$(eval override export $o := $$(value $o))))
+
+.PHONY: help qemu-test test image run kernel bench setup clean rig
+
+help: rig ## list targets and options
+	@echo 'make TARGET [OPTION=value]'; echo; echo 'targets:'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@$(RIG) options
+
+qemu-test: rig ## run the tests in guests of all architectures
+	@$(RIG) test
+
+test: rig ## vet, lint, and run the tests on this machine and under qemu-user
+	@$(RIG) check
+
+image: rig ## build build/<target>/initramfs.cpio.gz
+	@$(RIG) image
+
+run: rig ## boot TARGET= to a shell in this terminal; Ctrl-A X leaves it
+	@$(RIG) run
+
+kernel: rig ## fetch the newest kernels
+	@$(RIG) kernel
+
+setup: rig ## install the packages that are missing (as root, or with sudo)
+	@$(RIG) setup
+
+bench: ## compare the ways to start a process
+	go test -run '^$$' -bench . ./vspawn
+
+clean: ## remove what was made, but for the cache of kernels
+	rm -rf build
+
+rig:
+	@go build -o $(RIG) ./cmd/rig

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+// staticcheck is run by version, so that it is none of the module's
+// requirements.
+const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.7.0"
+
+// library are the packages that others import: they must compile everywhere.
+var library = []string{"./asm", "./vspawn"}
+
+// otherSystems are where Start answers an error, and the package compiles.
+var otherSystems = []string{"darwin/arm64", "freebsd/amd64", "windows/amd64"}
+
+// emulators run test binaries of other architectures on this kernel.
+var emulators = []struct{ goarch, program string }{
+	{"arm64", "qemu-aarch64"},
+	{"riscv64", "qemu-riscv64"},
+}
+
+// A step is one command of a check.
+type step struct {
+	name  string
+	env   []string
+	args  []string
+	quiet bool // fails if it prints anything
+}
+
+func checkSteps(platforms []string) []step {
+	var guests []string
+	for _, s := range suites {
+		guests = append(guests, s.Package)
+	}
+	steps := []step{
+		{name: "gofmt", args: []string{"gofmt", "-l", "."}, quiet: true},
+		{name: "vet", args: []string{"go", "vet", "./..."}},
+		{name: "staticcheck", args: []string{"go", "run", staticcheck, "./..."}},
+	}
+	for _, p := range platforms {
+		goos, goarch, _ := strings.Cut(p, "/")
+		steps = append(steps, step{
+			name: "vet for " + p,
+			env:  []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0"},
+			args: append([]string{"go", "vet"}, library...),
+		})
+	}
+	steps = append(steps,
+		step{name: "test", args: []string{"go", "test", "./..."}},
+		step{name: "test with the race detector", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", "-race"}, guests...)},
+	)
+	for _, e := range emulators {
+		steps = append(steps, step{
+			name: "test under " + e.program,
+			env:  []string{"GOARCH=" + e.goarch, "CGO_ENABLED=0"},
+			args: append([]string{"go", "test", "-exec", e.program}, guests...),
+		})
+	}
+	return steps
+}
+
+// check runs all steps, whatever fails, so that one run shows everything.
+func check(ctx context.Context, o *options, out *os.File) error {
+	if err := install(ctx, slices.Concat(testTools(o), hostTools), out); err != nil {
+		return err
+	}
+	platforms, err := linuxPlatforms(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []string
+	for _, s := range checkSteps(append(platforms, otherSystems...)) {
+		if ctx.Err() != nil {
+			return errors.New("interrupted")
+		}
+		start := time.Now()
+		if err := s.run(ctx, out); err != nil {
+			failed = append(failed, s.name)
+			fmt.Fprintf(out, "FAILED %s: %v\n  repeat: %s\n", s.name, err, s)
+			continue
+		}
+		fmt.Fprintf(out, "ok     %s (%.1fs)\n", s.name, time.Since(start).Seconds())
+	}
+	if len(failed) > 0 {
+		fmt.Fprintf(out, "failed: %s\n", strings.Join(failed, ", "))
+		return errFailed
+	}
+	return nil
+}
+
+// linuxPlatforms are all that this release of Go knows.
+func linuxPlatforms(ctx context.Context) ([]string, error) {
+	list, err := exec.CommandContext(ctx, "go", "tool", "dist", "list").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go tool dist list: %w", err)
+	}
+	return slices.DeleteFunc(strings.Fields(string(list)), func(p string) bool {
+		return !strings.HasPrefix(p, "linux/")
+	}), nil
+}
+
+func (s step) run(ctx context.Context, out *os.File) error {
+	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
+	cmd.Env = append(os.Environ(), s.env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	var printed bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out, out
+	if s.quiet {
+		cmd.Stdout = &printed
+	}
+	if err := cmd.Run(); err != nil {
+		return err
+	}
+	if printed.Len() > 0 {
+		return fmt.Errorf("%s", strings.Join(strings.Fields(printed.String()), " "))
+	}
+	return nil
+}
+
+// String is what a shell would run.
+func (s step) String() string {
+	return strings.Join(slices.Concat(s.env, s.args), " ")
+}

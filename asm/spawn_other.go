@@ -7,3 +7,6 @@ const Supported = false
 
 // Spawn panics where Supported is false.
 func Spawn(*Program) uintptr { panic("asm.Spawn: no stub for this system") }
+
+// Vfork panics where Supported is false.
+func Vfork() uintptr { panic("asm.Vfork: no stub for this system") }

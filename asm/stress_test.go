@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64 || riscv64)
+//go:build linux
 
 package asm_test
 
@@ -11,6 +11,7 @@ import (
 
 	"github.com/vspawn/vspawn/asm"
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/program"
 )
 
 // Many goroutines spawn at once, from stacks that grow and move, while the
@@ -20,7 +21,7 @@ func TestStress(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork")
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	const goroutines, rounds = 16, 25
-	bothWays(t, func(t *testing.T, create func(*program)) {
+	bothWays(t, func(t *testing.T, create program.Create) {
 		var stop atomic.Bool
 		var collector, spawners sync.WaitGroup
 		collector.Go(func() {
@@ -42,18 +43,18 @@ func TestStress(t *testing.T) {
 }
 
 // oneOfMany fails in every other round.
-func oneOfMany(t *testing.T, create func(*program), g, i int) {
+func oneOfMany(t *testing.T, create program.Create, g, i int) {
 	status := (g*7 + i) % 127
-	p := newProgram(create, getpid, getppid(), failing, exit(uintptr(status)))
-	p.steps[0].Out = addr(&p.Words[0])
-	failed := addr(&p.steps[2])
+	p := program.New(create, getpid, getppid(), failing, program.Exit(status))
+	p.List[0].Out = program.Addr(&p.Words[0])
+	failed := program.Addr(&p.List[2])
 	if i%2 == 0 {
-		p.steps[2].Flags = asm.Tolerate
+		p.List[2].Flags = asm.Tolerate
 		failed = 0
 	} else {
 		status = 127
 	}
-	pid, ws, err := run(p)
+	pid, ws, err := p.Run()
 	if err != nil {
 		t.Error(err)
 		return

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64 || riscv64)
+//go:build linux
 
 package asm_test
 
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/asm"
+	"github.com/vspawn/vspawn/tests/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,7 +47,7 @@ func TestVfork(t *testing.T) {
 		if int(pid) <= 0 {
 			t.Fatalf("Vfork = %d", int(pid))
 		}
-		ws, err := wait(int(pid))
+		ws, err := program.Wait(int(pid))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package helper makes one test binary serve as test, as the helper processes
 // of its tests, and as the program that they start. Guests have neither a Go
 // toolchain nor a shell, so there is nothing else to start there.

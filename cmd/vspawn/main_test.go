@@ -1,0 +1,375 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// The test binary is also the program that the command starts: it does what
+// its first argument says when this variable is set.
+const asChild = "VSPAWN_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asChild) != "" {
+		child(os.Args[0], os.Args[1], os.Args[2:])
+	}
+	os.Exit(m.Run())
+}
+
+func child(argv0, what string, args []string) {
+	switch what {
+	case "exit":
+		n, _ := strconv.Atoi(args[0])
+		os.Exit(n)
+	case "die":
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+		select {}
+	case "print": // to descriptor 3
+		dir, _ := os.Getwd()
+		fmt.Fprintln(os.NewFile(3, "3"), argv0, dir, os.Getenv("A"), os.Getenv("B"), len(os.Environ()))
+		os.Exit(0)
+	case "await": // the signal, once it was told that we are ready
+		n, _ := strconv.Atoi(args[0])
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.Signal(n))
+		os.NewFile(3, "3").Write([]byte("."))
+		<-c
+		os.Exit(40 + n)
+	}
+	os.Exit(99)
+}
+
+// vspawnRun runs "vspawn run" of this binary in this process.
+func vspawnRun(flags []string, args ...string) (status int, stderr string) {
+	var out, err bytes.Buffer
+	all := slices.Concat([]string{"run", "-env", asChild + "=1"}, flags, []string{"/proc/self/exe"}, args)
+	status = run(&out, &err, all)
+	return status, err.String() + out.String()
+}
+
+func TestExitStatus(t *testing.T) {
+	dir := t.TempDir()
+	plain := filepath.Join(dir, "plain")
+	if err := os.WriteFile(plain, []byte("no program"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		args   []string
+		status int
+		stderr string // one line
+	}{
+		{[]string{"-env", asChild + "=1", "/proc/self/exe", "exit", "0"}, 0, ""},
+		{[]string{"-env", asChild + "=1", "--", "/proc/self/exe", "exit", "7"}, 7, ""},
+		{[]string{"-env", asChild + "=1", "/proc/self/exe", "die"}, 128 + 9, ""},
+		{[]string{"/nope"}, 127, "vspawn: execve /nope: no such file or directory"},
+		{[]string{"vspawn-no-such-program"}, 127, `vspawn: exec: "vspawn-no-such-program": executable file not found in $PATH`},
+		{[]string{plain}, 126, "vspawn: execve " + plain + ": permission denied"},
+		{[]string{"-dir", "/nope", "/proc/self/exe"}, 126, "vspawn: chdir /nope (Attr.Dir): no such file or directory"},
+		{[]string{"-cgroup", "/nope", "/proc/self/exe"}, 126, "vspawn: -cgroup: open /nope: no such file or directory"},
+	} {
+		t.Run(strings.Join(c.args, " "), func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			status := run(&stdout, &stderr, append([]string{"run"}, c.args...))
+			if status != c.status || strings.TrimSuffix(stderr.String(), "\n") != c.stderr || stdout.Len() > 0 {
+				t.Errorf("status %d, stderr %q, stdout %q, want %d and %q", status, &stderr, &stdout, c.status, c.stderr)
+			}
+		})
+	}
+}
+
+// Bad usage is one line that names the flag, and status 2.
+func TestUsageErrors(t *testing.T) {
+	for _, c := range []struct{ args, stderr string }{
+		{"", "vspawn: no command: want run, plan, features or help"},
+		{"walk", `vspawn: unknown command "walk": want run, plan, features or help`},
+		{"features x", "vspawn: features takes no arguments"},
+		{"run", "vspawn: no program"},
+		{"run --", "vspawn: no program"},
+		{"run -setsid=perhaps p", `vspawn: invalid boolean value "perhaps" for -setsid: neither true nor false`},
+		{"run -dir", "vspawn: flag needs an argument: -dir"},
+		{"run -dir= p", `vspawn: invalid value "" for flag -dir: empty`},
+		{"run -shell p", "vspawn: flag provided but not defined: -shell"},
+		{"run -env A p", `vspawn: invalid value "A" for flag -env: want KEY=VALUE`},
+		{"run -env =A p", `vspawn: invalid value "=A" for flag -env: want KEY=VALUE`},
+		{"run -fd 3 p", `vspawn: invalid value "3" for flag -fd: want CHILD=OURS`},
+		{"run -fd x=1 p", `vspawn: invalid value "x=1" for flag -fd: "x": invalid syntax`},
+		{"run -fd 1=x p", `vspawn: invalid value "1=x" for flag -fd: "x": invalid syntax`},
+		{"run -fd 3=999 p", `vspawn: invalid value "3=999" for flag -fd: descriptor 999 is not open`},
+		{"run -fd -1=1 /p", "vspawn: -fd: child's descriptor -1 is out of range"},
+		{"run -pgid x p", `vspawn: invalid value "x" for flag -pgid: invalid syntax`},
+		{"run -pgid -1 /p", "vspawn: -pgid: -1 is negative"},
+		{"run -setsid -pgid 1 /p", "vspawn: -pgid: 1 contradicts Setsid: a session leader is in its own group"},
+		{"run -ctty /p", "vspawn: -ctty: set without Setsid: only a session leader can have one"},
+		{"run -tty 0 /p", "vspawn: -tty: set without ControllingTTY or Foreground, which say what for"},
+		{"run -umask 8 p", `vspawn: invalid value "8" for flag -umask: invalid syntax`},
+		{"run -umask 1000 /p", "vspawn: -umask: 01000 has bits beyond 0777"},
+		{"run -rlimit stack p", `vspawn: invalid value "stack" for flag -rlimit: want NAME=SOFT[:HARD]`},
+		{"run -rlimit heap=1 p", `vspawn: invalid value "heap=1" for flag -rlimit: "heap" is not a resource`},
+		{"run -rlimit stack=1T p", `vspawn: invalid value "stack=1T" for flag -rlimit: "1T": invalid syntax`},
+		{"run -rlimit stack=1:x p", `vspawn: invalid value "stack=1:x" for flag -rlimit: "x": invalid syntax`},
+		{"run -rlimit stack=17179869184G p", `vspawn: invalid value "stack=17179869184G" for flag -rlimit: "17179869184G": value out of range`},
+		{"run -rlimit stack=2:1 /p", "vspawn: -rlimit: the soft limit 2 is above the hard limit 1"},
+		{"run -rlimit core=1 -rlimit core=2 /p", "vspawn: -rlimit: resource 4 is named twice"},
+		{"run -chroot /x p", "vspawn: -chroot: PATH is not searched in another root: give p with its directory"},
+		{"run -uid vspawn-nobody p", `vspawn: invalid value "vspawn-nobody" for flag -uid: user: unknown user vspawn-nobody`},
+		{"run -gid vspawn-nobody p", `vspawn: invalid value "vspawn-nobody" for flag -gid: group: unknown group vspawn-nobody`},
+		{"run -groups 1,,2 p", `vspawn: invalid value "1,,2" for flag -groups: group: unknown group `},
+		{"run -uid 4294967295 /p", "vspawn: -uid: 4294967295 is not an id"},
+		{"run -uid 4294967296 p", `vspawn: invalid value "4294967296" for flag -uid: value out of range`},
+		{"run -groups 1 -keep-groups /p", "vspawn: -keep-groups: contradicts Groups"},
+		{"run -mask FOO p", `vspawn: invalid value "FOO" for flag -mask: "FOO" is not a signal`},
+		{"run -ignore 65 p", `vspawn: invalid value "65" for flag -ignore: 65 is not a signal`},
+		{"run -default KILL /p", "vspawn: -default: SIGKILL can't be blocked, ignored or caught"},
+		{"run -pdeathsig 0 p", `vspawn: invalid value "0" for flag -pdeathsig: 0 is not a signal`},
+		{"run -new pid,disk p", `vspawn: invalid value "pid,disk" for flag -new: "disk" is not a namespace`},
+		{"run -uid-map 0:0 p", `vspawn: invalid value "0:0" for flag -uid-map: want INSIDE:OUTSIDE:SIZE`},
+		{"run -uid-map 0:-1:1 p", `vspawn: invalid value "0:-1:1" for flag -uid-map: "-1": invalid syntax`},
+		{"run -gid-map 0:0:1 /p", "vspawn: -gid-map: needs CLONE_NEWUSER in Cloneflags"},
+		{"run -allow-setgroups /p", "vspawn: -allow-setgroups: set without a GIDMap"},
+	} {
+		for _, command := range []string{"run", "plan"} {
+			args := strings.Fields(c.args)
+			if len(args) > 0 && args[0] == "run" {
+				args[0] = command
+			}
+			var stdout, stderr bytes.Buffer
+			status := run(&stdout, &stderr, args)
+			if status != 2 || stderr.String() != c.stderr+"\n" || stdout.Len() > 0 {
+				t.Errorf("%q: status %d, stderr %q, stdout %q, want 2 and %q", args, status, &stderr, &stdout, c.stderr)
+			}
+		}
+	}
+	var stdout, stderr bytes.Buffer
+	if status := run(&stdout, &stderr, []string{"run", ""}); status != 2 || stderr.String() != "vspawn: the program's name is empty\n" {
+		t.Errorf("empty name: status %d, stderr %q", status, &stderr)
+	}
+}
+
+// What plan prints is the same on every machine, but for our own pid.
+func TestPlan(t *testing.T) {
+	lowerNofile(t)
+	for _, c := range []struct{ name, args string }{
+		{"plain", "/bin/true"},
+		{"argv", "-argv0 -sh -dir /tmp -umask 027 /bin/sh -c exit"},
+		{"files", "-fd 0=1 -fd 1=0 -fd 2=- -fd 5=2 /bin/true"},
+		{"terminal", "-setsid -ctty -foreground /bin/getty"},
+		{"group", "-pgid 0 -foreground -tty 1 /bin/true"},
+		{"credentials", "-uid 1000 -gid 1000 -groups 4,24 -chroot /srv -pdeathsig term /bin/true"},
+		{"keepgroups", "-uid 0 -keep-groups /bin/true"},
+		{"limits", "-rlimit stack=16M:unlimited -rlimit NOFILE=1024 -rlimit core=0 /bin/true"},
+		{"signals", "-mask INT,SIGTERM -mask 34 -default pipe,hup -ignore QUIT /bin/true"},
+		{"emptymask", "-mask= /bin/true"},
+		{"namespaces", "-new user,pid,mount -uid-map 0:1000:1 -gid-map 0:1000:1 -pdeathsig KILL /bin/true"},
+		{"allnamespaces", "-new cgroup,ipc,mount,net,pid,time,user,uts /bin/true"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var stdout, stderr bytes.Buffer
+			args := append([]string{"plan", "-clear-env", "-env", "A=1"}, strings.Fields(c.args)...)
+			if status := run(&stdout, &stderr, args); status != 0 || stderr.Len() > 0 {
+				t.Fatalf("status %d, stderr %q", status, &stderr)
+			}
+			got := "$ vspawn plan " + c.args + "\n" +
+				strings.ReplaceAll(stdout.String(), "getppid() = "+strconv.Itoa(os.Getpid()), "getppid() = PID")
+			golden(t, filepath.Join("testdata", c.name+".golden"), got)
+		})
+	}
+}
+
+func TestCgroup(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	status := run(&stdout, &stderr, []string{"plan", "-cgroup", "/", "/bin/true"})
+	if status != 0 || !strings.Contains(stdout.String(), "|CLONE_INTO_CGROUP, ") {
+		t.Errorf("status %d, stderr %q, stdout %q", status, &stderr, &stdout)
+	}
+}
+
+// lowerNofile keeps the runtime's own raise of the limit out of the plans.
+func lowerNofile(t *testing.T) {
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: was.Max / 2, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Setrlimit(unix.RLIMIT_NOFILE, &syscall.Rlimit{Cur: was.Cur, Max: was.Max}) })
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s (go test -update writes it):\n got %s\nwant %s", file, got, want)
+	}
+}
+
+// pipe gives an end that vspawn takes for one that it was given.
+func pipe(t *testing.T) (r *os.File, w int) {
+	t.Helper()
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.FcntlInt(uintptr(fds[1]), unix.F_SETFD, 0); err != nil {
+		t.Fatal(err)
+	}
+	r = os.NewFile(uintptr(fds[0]), "pipe")
+	t.Cleanup(func() { r.Close() })
+	return r, fds[1]
+}
+
+func TestChildSees(t *testing.T) {
+	r, w := pipe(t)
+	t.Setenv("A", "ours")
+	t.Setenv("B", "ours")
+	status, text := vspawnRun([]string{"-fd", fmt.Sprint("3=", w), "-argv0", "name", "-dir", "/proc", "-env", "A=1", "-env", "A=2", "-clear-env"}, "print")
+	unix.Close(w)
+	got, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status != 0 || text != "" || string(got) != "name /proc 2  2\n" {
+		t.Errorf("status %d, %q, the child says %q", status, text, got)
+	}
+}
+
+// A descriptor of our own runtime's is not to be had.
+func TestOwnDescriptor(t *testing.T) {
+	f, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	status, text := vspawnRun([]string{"-fd", fmt.Sprint("3=", f.Fd())}, "exit", "0")
+	if status != 2 || !strings.Contains(text, "is not open") {
+		t.Errorf("status %d, %q", status, text)
+	}
+}
+
+// Signals are passed on; those of the keyboard only to another process group,
+// since in our own the terminal has sent them already.
+func TestSignals(t *testing.T) {
+	for _, c := range []struct {
+		flags []string
+		send  []syscall.Signal
+		get   syscall.Signal // the first that arrives
+	}{
+		{nil, []syscall.Signal{unix.SIGTERM}, unix.SIGTERM},
+		{nil, []syscall.Signal{unix.SIGHUP}, unix.SIGHUP},
+		{nil, []syscall.Signal{unix.SIGUSR2}, unix.SIGUSR2},
+		{nil, []syscall.Signal{unix.SIGINT, unix.SIGUSR1}, unix.SIGUSR1},
+		{[]string{"-setsid"}, []syscall.Signal{unix.SIGINT}, unix.SIGINT},
+		{[]string{"-pgid", "0"}, []syscall.Signal{unix.SIGQUIT}, unix.SIGQUIT},
+	} {
+		r, w := pipe(t)
+		go func() {
+			r.Read(make([]byte, 1))
+			for _, s := range c.send {
+				unix.Kill(os.Getpid(), s)
+			}
+		}()
+		status, text := vspawnRun(append(c.flags, "-fd", fmt.Sprint("3=", w)), "await", strconv.Itoa(int(c.get)))
+		unix.Close(w)
+		if status != 40+int(c.get) || text != "" {
+			t.Errorf("%v, sent %v: status %d, %q, want %d", c.flags, c.send, status, text, 40+c.get)
+		}
+	}
+}
+
+// A start that hangs is given up on a signal, and the status says which. Here
+// the child sends it, and then waits for ever.
+func TestInterruptedStart(t *testing.T) {
+	plan, err := vspawn.Compile("/proc/self/exe", nil, &vspawn.Attr{Syscalls: []vspawn.Syscall{
+		{Name: "kill", Nr: unix.SYS_KILL, Args: [6]uintptr{uintptr(os.Getpid()), uintptr(unix.SIGTERM)}},
+		{Name: "ppoll", Nr: unix.SYS_PPOLL},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := start(plan, &request{})
+	if status != 128+15 || err == nil || !strings.Contains(err.Error(), "ppoll") {
+		t.Errorf("status %d, %v", status, err)
+	}
+}
+
+// Every field of Attr has a flag.
+func TestEveryAttribute(t *testing.T) {
+	without := map[string]string{
+		"Syscalls": "its arguments are pointers",
+	}
+	attr := reflect.TypeFor[vspawn.Attr]()
+	for i := range attr.NumField() {
+		name := attr.Field(i).Name
+		found := slices.ContainsFunc(options, func(o option) bool { return o.field == name })
+		if found == (without[name] != "") {
+			t.Errorf("Attr.%s: has a flag: %v", name, found)
+		}
+	}
+	for _, o := range options {
+		if _, ok := attr.FieldByName(o.field); !ok && o.field != "argv" {
+			t.Errorf("-%s is for Attr.%s, which is not there", o.name, o.field)
+		}
+	}
+}
+
+// The comment above the package is what help prints.
+func TestDoc(t *testing.T) {
+	var stdout, stderr bytes.Buffer
+	if status := run(&stdout, &stderr, []string{"run", "-h"}); status != 0 || stderr.Len() > 0 {
+		t.Fatalf("status %d, stderr %q", status, &stderr)
+	}
+	f, err := parser.ParseFile(token.NewFileSet(), "main.go", nil, parser.ParseComments|parser.PackageClauseOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := f.Doc.Text()
+	for line := range strings.Lines(stdout.String()) {
+		if !strings.Contains(doc, strings.TrimLeft(line, " ")) {
+			t.Errorf("not in the doc comment: %s", line)
+		}
+	}
+}
+
+func TestFeatures(t *testing.T) {
+	f, err := vspawn.Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	if status := run(&stdout, &stderr, []string{"features"}); status != 0 || stderr.Len() > 0 {
+		t.Fatalf("status %d, stderr %q", status, &stderr)
+	}
+	want := map[bool]string{true: "yes", false: "no"}[f.Clone3]
+	if got := strings.Fields(stdout.String()); len(got) != 2*reflect.TypeOf(f).NumField() || got[0] != "Clone3" || got[1] != want {
+		t.Errorf("got %q", got)
+	}
+}

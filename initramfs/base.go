@@ -176,7 +176,7 @@ func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, fil
 	compiler := s.Toolchain
 	compiler.Dir = filepath.Join(src, "src/bb.u-root.com/bb")
 	args := append([]string{"build"}, buildFlags...)
-	if _, err := compiler.run(ctx, []string{"GO111MODULE=off", "GOFLAGS=", "GOPATH=" + src}, append(args, "-o", exe, ".")...); err != nil {
+	if _, err := compiler.run(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, append(args, "-o", exe, ".")...); err != nil {
 		return fmt.Errorf("initramfs: compiling the commands: %w", err)
 	}
 

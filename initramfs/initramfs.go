@@ -57,7 +57,7 @@ type Result struct {
 }
 
 // Build writes the image that spec describes.
-func Build(ctx context.Context, spec Spec) (_ Result, err error) {
+func Build(ctx context.Context, spec Spec) (Result, error) {
 	if spec.Out == "" {
 		return Result{}, inputErrorf("no output path given")
 	}

@@ -66,6 +66,7 @@ func TestInlined(t *testing.T) {
 	}
 }
 `)
+	write(t, filepath.Join(dir, "other", "hello", "main.go"), "package main\n\nfunc main() {}\n")
 	write(t, filepath.Join(dir, "lib", "lib.go"), "package lib\n")
 	return dir
 }
@@ -297,6 +298,7 @@ func TestBadInput(t *testing.T) {
 		"own command":        {func(s *Spec) { s.Commands = []string{"github.com/vspawn/vspawn/hello"} }, "Programs"},
 		"standard command":   {func(s *Spec) { s.Commands = []string{"cmd/go"} }, "standard library"},
 		"no such program":    {func(s *Spec) { s.Programs = []string{"./nosuch"} }, "nosuch"},
+		"program twice":      {func(s *Spec) { s.Programs = []string{"./hello", "./other/hello"} }, "both be called hello"},
 		"library program":    {func(s *Spec) { s.Programs = []string{"./lib"} }, "package lib"},
 		"relative path":      {func(s *Spec) { s.Files = []File{{Path: "a"}} }, `"a"`},
 		"path upwards":       {func(s *Spec) { s.Files = []File{{Path: "/../a"}} }, `"/../a"`},

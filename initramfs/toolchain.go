@@ -84,9 +84,15 @@ func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, 
 	t.progress("compiling %d packages for %s", len(bins), variant)
 	args := append(command, buildFlags...)
 	args = append(args, "-o", dir+string(filepath.Separator))
-	for i := range bins {
-		bins[i].Path = filepath.Join(dir, bins[i].Path)
-		args = append(args, bins[i].Package)
+	names := map[string]string{}
+	for i, b := range bins {
+		// Of two programs with one name, go build would keep the last.
+		if other, dup := names[b.Path]; dup {
+			return nil, inputErrorf("%s and %s would both be called %s", other, b.Package, b.Path)
+		}
+		names[b.Path] = b.Package
+		bins[i].Path = filepath.Join(dir, b.Path)
+		args = append(args, b.Package)
 	}
 	if _, err := t.run(ctx, nil, args...); err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)

@@ -13,8 +13,8 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/asm"
+	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,10 +30,10 @@ var exitHelper = helper.New("exit", func(args []string) int {
 })
 
 // bothWays runs f with each form of clone.
-func bothWays(t *testing.T, f func(t *testing.T, create program.Create)) {
-	for _, c := range program.Creates {
+func bothWays(t *testing.T, f func(t *testing.T, create asmtest.Create)) {
+	for _, c := range asmtest.Creates {
 		t.Run(c.Name, func(t *testing.T) {
-			if c.Name == "clone3" && !program.HasClone3() {
+			if c.Name == "clone3" && !asmtest.HasClone3() {
 				t.Skip("there is no clone3")
 			}
 			f(t, c.Create)
@@ -42,7 +42,7 @@ func bothWays(t *testing.T, f func(t *testing.T, create program.Create)) {
 }
 
 // spawn runs p and returns the child's wait status.
-func spawn(t *testing.T, p *program.Program) unix.WaitStatus {
+func spawn(t *testing.T, p *asmtest.Program) unix.WaitStatus {
 	t.Helper()
 	_, ws, err := p.Run()
 	if err != nil {
@@ -70,13 +70,13 @@ func checkExit(t *testing.T, ws unix.WaitStatus, want int) {
 
 // checkFailed checks that step i of p failed and returned result. No memory is
 // shared under qemu-user, so there is nothing to see there.
-func checkFailed(t *testing.T, p *program.Program, i int, result uintptr) {
+func checkFailed(t *testing.T, p *asmtest.Program, i int, result uintptr) {
 	t.Helper()
 	helper.SkipEmulated(t, "memory shared by vfork")
 	if p.Entered != 1 {
 		t.Errorf("Entered = %d, want 1", p.Entered)
 	}
-	if want := program.Addr(&p.List[i]); p.Failed != want || p.At != want {
+	if want := asmtest.Addr(&p.List[i]); p.Failed != want || p.At != want {
 		t.Errorf("Failed = %#x, At = %#x, want the address of step %d, %#x", p.Failed, p.At, i, want)
 	}
 	if p.Result != result {
@@ -85,24 +85,24 @@ func checkFailed(t *testing.T, p *program.Program, i int, result uintptr) {
 }
 
 func TestExec(t *testing.T) {
-	bothWays(t, func(t *testing.T, create program.Create) {
-		p := program.New(create, getpid, asm.Step{})
+	bothWays(t, func(t *testing.T, create asmtest.Create) {
+		p := asmtest.New(create, getpid, asm.Step{})
 		p.List[1] = p.Execve(exitHelper.Argv("7"))
 		checkExit(t, spawn(t, p), 7)
 		if p.Failed != 0 {
 			t.Errorf("Failed = %#x, want 0", p.Failed)
 		}
 		helper.SkipEmulated(t, "memory shared by vfork")
-		if want := program.Addr(&p.List[1]); p.Entered != 1 || p.At != want {
+		if want := asmtest.Addr(&p.List[1]); p.Entered != 1 || p.At != want {
 			t.Errorf("Entered = %d, At = %#x, want 1 and the last step's address, %#x", p.Entered, p.At, want)
 		}
 	})
 }
 
 func TestCreateFails(t *testing.T) {
-	p := program.New(program.Clone, program.Exit(0))
+	p := asmtest.New(asmtest.Clone, asmtest.Exit(0))
 	p.Create.Args[0] = unix.CLONE_SIGHAND | uintptr(unix.SIGCHLD) // not without CLONE_VM
-	if r := asm.Spawn(&p.Program); r != program.Errno(unix.EINVAL) {
+	if r := asm.Spawn(&p.Program); r != asmtest.Errno(unix.EINVAL) {
 		t.Errorf("Spawn = %d, want -EINVAL", int(r))
 	}
 	if p.Entered != 0 {
@@ -111,10 +111,10 @@ func TestCreateFails(t *testing.T) {
 }
 
 func TestStepFails(t *testing.T) {
-	bothWays(t, func(t *testing.T, create program.Create) {
-		p := program.New(create, getpid, failing, program.Exit(0))
+	bothWays(t, func(t *testing.T, create asmtest.Create) {
+		p := asmtest.New(create, getpid, failing, asmtest.Exit(0))
 		checkExit(t, spawn(t, p), 127)
-		checkFailed(t, p, 1, program.Errno(unix.EBADF))
+		checkFailed(t, p, 1, asmtest.Errno(unix.EBADF))
 	})
 }
 
@@ -131,7 +131,7 @@ func TestErrorRange(t *testing.T) {
 	} {
 		t.Run(strconv.Itoa(c.result), func(t *testing.T) {
 			seek := asm.Step{Nr: unix.SYS_LSEEK, Args: [6]uintptr{mem.Fd(), uintptr(c.result), io.SeekStart}}
-			checkExit(t, spawn(t, program.New(program.Clone, seek, program.Exit(0))), c.status)
+			checkExit(t, spawn(t, asmtest.New(asmtest.Clone, seek, asmtest.Exit(0))), c.status)
 		})
 	}
 }
@@ -141,7 +141,7 @@ func TestTolerate(t *testing.T) {
 	tolerated.Flags = asm.Tolerate
 	unwanted := getpid
 	unwanted.Flags, unwanted.Want = asm.Tolerate|asm.Expect, 0
-	p := program.New(program.Clone, tolerated, unwanted, program.Exit(3))
+	p := asmtest.New(asmtest.Clone, tolerated, unwanted, asmtest.Exit(3))
 	checkExit(t, spawn(t, p), 3)
 	if p.Failed != 0 {
 		t.Errorf("Failed = %#x, want 0", p.Failed)
@@ -150,21 +150,21 @@ func TestTolerate(t *testing.T) {
 
 func TestExpect(t *testing.T) {
 	t.Run("met", func(t *testing.T) {
-		checkExit(t, spawn(t, program.New(program.Clone, getppid(), program.Exit(3))), 3)
+		checkExit(t, spawn(t, asmtest.New(asmtest.Clone, getppid(), asmtest.Exit(3))), 3)
 	})
 	t.Run("unmet", func(t *testing.T) {
 		wrong := getppid()
 		wrong.Want++
-		p := program.New(program.Clone, getppid(), wrong, program.Exit(3))
+		p := asmtest.New(asmtest.Clone, getppid(), wrong, asmtest.Exit(3))
 		checkExit(t, spawn(t, p), 127)
 		checkFailed(t, p, 1, uintptr(os.Getpid()))
 	})
 	t.Run("error", func(t *testing.T) {
 		wrong := failing
 		wrong.Flags = asm.Expect
-		p := program.New(program.Clone, wrong, program.Exit(3))
+		p := asmtest.New(asmtest.Clone, wrong, asmtest.Exit(3))
 		checkExit(t, spawn(t, p), 127)
-		checkFailed(t, p, 0, program.Errno(unix.EBADF))
+		checkFailed(t, p, 0, asmtest.Errno(unix.EBADF))
 	})
 }
 
@@ -184,12 +184,12 @@ func TestOut(t *testing.T) {
 	r, w := pipe(t)
 	word := new(uint64)
 	*word = 0x0123456789abcdef
-	p := program.New(program.Clone,
+	p := asmtest.New(asmtest.Clone,
 		asm.Step{Nr: unix.SYS_DUP, Args: [6]uintptr{w.Fd()}},
 		failing,
-		program.Write(^uintptr(0), word),
-		program.Exit(0))
-	p.List[0].Out = program.Addr(&p.List[2].Args[0])
+		asmtest.Write(^uintptr(0), word),
+		asmtest.Exit(0))
+	p.List[0].Out = asmtest.Addr(&p.List[2].Args[0])
 	p.List[1].Out = p.List[0].Out
 	p.List[1].Flags = asm.Tolerate
 	checkExit(t, spawn(t, p), 0)
@@ -205,8 +205,8 @@ func TestOut(t *testing.T) {
 // can take them where memory is not shared.
 func TestReport(t *testing.T) {
 	r, w := pipe(t)
-	p := program.New(program.Clone, getpid, failing, program.Exit(0))
-	p.Report = program.Write(w.Fd(), &p.Failed)
+	p := asmtest.New(asmtest.Clone, getpid, failing, asmtest.Exit(0))
+	p.Report = asmtest.Write(w.Fd(), &p.Failed)
 	p.Report.Args[2] *= 2 // and Result after it
 	checkExit(t, spawn(t, p), 127)
 	w.Close()
@@ -214,8 +214,8 @@ func TestReport(t *testing.T) {
 	if err := binary.Read(r, binary.NativeEndian, &report); err != nil {
 		t.Fatal("the report: ", err)
 	}
-	if report[0] != uint64(program.Addr(&p.List[1])) || report[1] != uint64(program.Errno(unix.EBADF)) {
-		t.Errorf("the report is %#x, want step 1 at %#x and -EBADF", report, program.Addr(&p.List[1]))
+	if report[0] != uint64(asmtest.Addr(&p.List[1])) || report[1] != uint64(asmtest.Errno(unix.EBADF)) {
+		t.Errorf("the report is %#x, want step 1 at %#x and -EBADF", report, asmtest.Addr(&p.List[1]))
 	}
 }
 
@@ -223,13 +223,13 @@ func TestReport(t *testing.T) {
 func TestSignalMask(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	bothWays(t, func(t *testing.T, create program.Create) {
+	bothWays(t, func(t *testing.T, create asmtest.Create) {
 		var before, after unix.Sigset_t
 		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{}, &before); err != nil {
 			t.Fatal(err)
 		}
-		p := program.New(create, asm.Step{}, program.Exit(0))
-		p.List[0] = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_BLOCK, 0, program.Addr(&p.Words[0]), 8}}
+		p := asmtest.New(create, asm.Step{}, asmtest.Exit(0))
+		p.List[0] = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_BLOCK, 0, asmtest.Addr(&p.Words[0]), 8}}
 		checkExit(t, spawn(t, p), 0)
 		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{}, &after); err != nil {
 			t.Fatal(err)
@@ -252,9 +252,9 @@ func TestOthersRun(t *testing.T) {
 	r, w := pipe(t)
 	fds := &[1]unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
 	patience := &unix.Timespec{Sec: 60}
-	p := program.New(program.Clone,
-		asm.Step{Nr: unix.SYS_PPOLL, Args: [6]uintptr{program.Addr(&fds[0]), 1, program.Addr(patience)}, Flags: asm.Expect, Want: 1},
-		program.Exit(0))
+	p := asmtest.New(asmtest.Clone,
+		asm.Step{Nr: unix.SYS_PPOLL, Args: [6]uintptr{asmtest.Addr(&fds[0]), 1, asmtest.Addr(patience)}, Flags: asm.Expect, Want: 1},
+		asmtest.Exit(0))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		runtime.GC()

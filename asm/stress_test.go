@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/asm"
+	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/program"
 )
 
 // Many goroutines spawn at once, from stacks that grow and move, while the
@@ -21,7 +21,7 @@ func TestStress(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork")
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	const goroutines, rounds = 16, 25
-	bothWays(t, func(t *testing.T, create program.Create) {
+	bothWays(t, func(t *testing.T, create asmtest.Create) {
 		var stop atomic.Bool
 		var collector, spawners sync.WaitGroup
 		collector.Go(func() {
@@ -43,11 +43,11 @@ func TestStress(t *testing.T) {
 }
 
 // oneOfMany fails in every other round.
-func oneOfMany(t *testing.T, create program.Create, g, i int) {
+func oneOfMany(t *testing.T, create asmtest.Create, g, i int) {
 	status := (g*7 + i) % 127
-	p := program.New(create, getpid, getppid(), failing, program.Exit(status))
-	p.List[0].Out = program.Addr(&p.Words[0])
-	failed := program.Addr(&p.List[2])
+	p := asmtest.New(create, getpid, getppid(), failing, asmtest.Exit(status))
+	p.List[0].Out = asmtest.Addr(&p.Words[0])
+	failed := asmtest.Addr(&p.List[2])
 	if i%2 == 0 {
 		p.List[2].Flags = asm.Tolerate
 		failed = 0

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/asm"
-	"github.com/vspawn/vspawn/tests/program"
+	"github.com/vspawn/vspawn/tests/asmtest"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,7 +47,7 @@ func TestVfork(t *testing.T) {
 		if int(pid) <= 0 {
 			t.Fatalf("Vfork = %d", int(pid))
 		}
-		ws, err := program.Wait(int(pid))
+		ws, err := asmtest.Wait(int(pid))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package program builds [asm.Program]s for tests, as package vspawn does for
-// its users, but step by step and with nothing added.
-package program
+// Package asmtest builds [asm.Program]s for tests: step by step, with nothing
+// added.
+package asmtest
 
 import (
 	"fmt"

@@ -1,0 +1,25 @@
+#include "go_asm.h"
+#include "textflag.h"
+
+// func Vfork() (r uintptr)
+TEXT ·Vfork(SB),NOSPLIT,$16-8 // with a frame the assembler saves RA in it
+	MOV	$const_sysClone, A7
+	MOV	$const_vforkFlags, A0
+	MOV	ZERO, A1
+	MOV	ZERO, A2
+	MOV	ZERO, A3
+	MOV	ZERO, A4
+	ECALL
+	MOV	A0, r+0(FP)
+	RET
+
+// func Smash()
+TEXT ·Smash(SB),NOSPLIT|NOFRAME,$0-0
+	MOV	X2, T0
+	MOV	$32, T1
+again:
+	ADD	$-8, T0
+	MOV	RA, (T0)
+	ADD	$-1, T1
+	BNEZ	T1, again
+	RET

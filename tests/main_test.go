@@ -1,0 +1,68 @@
+//go:build linux
+
+// Package tests shows what must hold wherever vspawn runs: on the host, and in
+// every guest, as root below PID 1, with no Go toolchain and no shell. A test's
+// comment states the promise.
+//
+// Helper processes are the test binary itself, see package helper. A run fails
+// if it leaves a child or a descriptor behind. The rig sets VSPAWN_INLINING to
+// on or off, for how it has built the binary.
+package tests
+
+import (
+	"runtime"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/asmtest"
+	"github.com/vspawn/vspawn/tests/helper"
+)
+
+func TestMain(m *testing.M) { helper.Main(m) }
+
+// exitHelper exits with its argument.
+var exitHelper = helper.New("exit", func(args []string) int {
+	status, err := strconv.Atoi(args[0])
+	if err != nil {
+		panic(err)
+	}
+	return status
+})
+
+// withoutSignals runs f on a thread on which all signals are blocked.
+func withoutSignals(f func()) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, old unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &old); err != nil {
+		panic(err)
+	}
+	f()
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
+		panic(err)
+	}
+}
+
+// eachClone runs f with both forms of clone.
+func eachClone(t *testing.T, f func(t *testing.T, create asmtest.Create)) {
+	for _, c := range asmtest.Creates {
+		t.Run(c.Name, func(t *testing.T) {
+			if c.Name == "clone3" && !asmtest.HasClone3() {
+				t.Skip("there is no clone3")
+			}
+			f(t, c.Create)
+		})
+	}
+}
+
+func checkExit(t *testing.T, ws unix.WaitStatus, want int) {
+	t.Helper()
+	if !ws.Exited() || ws.ExitStatus() != want {
+		t.Errorf("wait status %#x, want exit status %d", ws, want)
+	}
+}

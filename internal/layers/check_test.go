@@ -1,0 +1,124 @@
+package layers
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const module = "github.com/vspawn/vspawn"
+
+// A room is a folder, with all below it, and what its packages may import. A
+// file belongs to the first room that holds it.
+type room struct {
+	dir   string
+	allow []string // packages; "std" is the standard library, and … at the end all below
+	deny  []string // packages, stronger than allow
+	tests []string // what tests may import besides
+}
+
+const unix = "golang.org/x/sys/unix"
+
+// rooms are the folders with rules. What is in none may import anything.
+var rooms = []room{
+	{dir: "asm/audit", allow: []string{"std"}, tests: []string{"golang.org/x/arch/…", module + "/asm"}},
+	{dir: "asm", allow: []string{"unsafe"}, tests: []string{"std", unix, module + "/asm", module + "/tests/…"}},
+	{dir: "vspawn/exec", allow: []string{"std", module + "/vspawn"}, tests: []string{unix, module + "/tests/…"}},
+	{dir: "vspawn", allow: []string{"std", unix, module + "/asm", module + "/vspawn/…"}, deny: []string{"os/exec", module + "/vspawn/exec"}, tests: []string{"os/exec", module + "/tests/…"}},
+	{dir: "nommu", allow: []string{"std", unix}},
+	{dir: "initramfs", allow: anything, deny: []string{module + "/qemu/…", "github.com/hugelgupf/vmtest/…"}},
+	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…"}},
+	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", module + "/tests/…"}},
+	{dir: "cmd/vspawn", allow: []string{"std", unix, module + "/vspawn", module + "/vspawn/exec"}},
+}
+
+var anything = []string{"…"}
+
+// unsafeNames are the ends of the names of files that may import unsafe.
+var unsafeNames = []string{"_unsafe.go", "_unsafe_test.go"}
+
+// forLinkname may import unsafe for nothing but go:linkname.
+const forLinkname = "asm/spawn_linux.go"
+
+// check reads the Go files of a module, for every system and architecture, and
+// tells what breaks the rules.
+func check(fsys fs.FS) (complaints []string, err error) {
+	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || name == "build" || name != "." && d.Name()[0] == '.'):
+			return fs.SkipDir
+		case d.IsDir() || path.Ext(name) != ".go":
+			return nil
+		}
+		found, err := checkFile(fsys, name)
+		complaints = append(complaints, found...)
+		return err
+	})
+	return complaints, err
+}
+
+func checkFile(fsys fs.FS, name string) (complaints []string, err error) {
+	src, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+	if err != nil {
+		return nil, err
+	}
+	r := roomOf(name)
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil && !r.may(imported, strings.HasSuffix(name, "_test.go")) {
+			complaints = append(complaints, fmt.Sprintf("%s imports %s, which %s/ must not know", name, imported, r.dir))
+		}
+		blank := spec.Name != nil && spec.Name.Name == "_"
+		if imported == "unsafe" && !unsafeMayBe(name) && !(blank && name == forLinkname) {
+			complaints = append(complaints, name+" imports unsafe: only *_unsafe.go may")
+		}
+	}
+	return complaints, nil
+}
+
+func roomOf(name string) *room {
+	for i := range rooms {
+		if strings.HasPrefix(name, rooms[i].dir+"/") {
+			return &rooms[i]
+		}
+	}
+	return nil
+}
+
+func (r *room) may(imported string, test bool) bool {
+	if test && matchAny(r.tests, imported) {
+		return true
+	}
+	return matchAny(r.allow, imported) && !matchAny(r.deny, imported)
+}
+
+func matchAny(patterns []string, imported string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return match(p, imported) })
+}
+
+func match(pattern, imported string) bool {
+	if pattern == "std" {
+		first, _, _ := strings.Cut(imported, "/")
+		return !strings.Contains(first, ".")
+	}
+	prefix, below := strings.CutSuffix(pattern, "…")
+	return below && strings.HasPrefix(imported+"/", prefix) || imported == pattern
+}
+
+func unsafeMayBe(name string) bool {
+	return slices.ContainsFunc(unsafeNames, func(end string) bool { return strings.HasSuffix(name, end) })
+}

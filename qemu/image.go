@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
@@ -24,19 +25,34 @@ const agentPackage = "github.com/vspawn/vspawn/qemu/guest"
 // agentInit is where the agent is in a test image.
 const agentInit = "/bin/guest"
 
-// buildImage builds the test image of one target.
-func buildImage(ctx context.Context, tc initramfs.Toolchain, suites []Suite, plan wire.Plan, out string) error {
-	programs := []string{agentPackage}
+// A payload is what a test image holds beside u-root and the plan.
+type payload struct {
+	files    []initramfs.File
+	binaries []wire.Binary
+}
+
+// compile compiles the agent and the suites for one target.
+func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (payload, error) {
+	var p payload
+	commands := []string{agentPackage}
 	var packages []string
+	dirs := map[string]string{}
 	for _, s := range suites {
-		programs = append(programs, s.Commands...)
+		commands = append(commands, s.Commands...)
 		packages = append(packages, s.Package)
+		dirs[path.Base(s.Package)] = filepath.Join(tc.Dir, s.Package)
 	}
-	var files []initramfs.File
+	programs, err := tc.Programs(ctx, commands...)
+	if err != nil {
+		return p, err
+	}
+	for _, b := range programs {
+		p.files = append(p.files, initramfs.File{Path: "/bin/" + filepath.Base(b.Path), Host: b.Path})
+	}
 	for _, noInline := range []bool{false, true} {
 		bins, err := tc.Tests(ctx, noInline, packages...)
 		if err != nil {
-			return err
+			return p, err
 		}
 		for _, b := range bins {
 			base := path.Base(b.Package)
@@ -46,21 +62,27 @@ func buildImage(ctx context.Context, tc initramfs.Toolchain, suites []Suite, pla
 			}
 			dir := "/tests/" + name
 			exe := path.Join(dir, base+".test")
-			files = append(files, initramfs.File{Path: exe, Host: b.Path})
-			plan.Binaries = append(plan.Binaries, wire.Binary{Name: name, Path: exe, Dir: dir})
-			data, err := testdata(filepath.Join(tc.Dir, base), dir)
+			p.files = append(p.files, initramfs.File{Path: exe, Host: b.Path})
+			p.binaries = append(p.binaries, wire.Binary{Name: name, Path: exe, Dir: dir})
+			data, err := testdata(dirs[base], dir)
 			if err != nil {
-				return err
+				return p, err
 			}
-			files = append(files, data...)
+			p.files = append(p.files, data...)
 		}
 	}
+	return p, nil
+}
+
+// image writes the image that runs plan on the payload.
+func (p payload) image(ctx context.Context, tc initramfs.Toolchain, plan wire.Plan, out string) error {
+	plan.Binaries = p.binaries
 	b, err := json.Marshal(plan)
 	if err != nil {
 		return err
 	}
-	files = append(files, initramfs.File{Path: "/" + wire.PlanPath, Data: b, Mode: 0o644})
-	_, err = initramfs.Build(ctx, initramfs.Spec{Toolchain: tc, Programs: programs, Files: files, Out: out})
+	files := append(slices.Clone(p.files), initramfs.File{Path: "/" + wire.PlanPath, Data: b, Mode: 0o644})
+	_, err = initramfs.Build(ctx, initramfs.Spec{Toolchain: tc, Files: files, Out: out})
 	return err
 }
 

@@ -102,21 +102,15 @@ func (p *progress) set(s Status) {
 	}
 }
 
-// line prints a line that stays.
-func (p *progress) line(format string, args ...any) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.erase()
-	fmt.Fprintf(p.out, format+"\n", args...)
-	p.draw()
-}
-
 func (p *progress) erase() {
 	if p.drawn > 0 {
-		fmt.Fprintf(p.out, "\x1b[%dA\x1b[J", p.drawn)
+		fmt.Fprint(p.out, up(p.drawn))
 		p.drawn = 0
 	}
 }
+
+// up goes back n lines and clears what is below.
+func up(n int) string { return fmt.Sprintf("\x1b[%dA\x1b[J", n) }
 
 func (p *progress) draw() {
 	if !p.live {
@@ -126,8 +120,11 @@ func (p *progress) draw() {
 	if ws, err := unix.IoctlGetWinsize(int(p.out.Fd()), unix.TIOCGWINSZ); err == nil && ws.Col > 0 {
 		width = int(ws.Col)
 	}
-	p.erase()
-	var b strings.Builder
+	var b strings.Builder // one write, so that nothing flickers
+	if p.drawn > 0 {
+		b.WriteString(up(p.drawn))
+		p.drawn = 0
+	}
 	for _, name := range p.order {
 		s, ok := p.now[name]
 		if !ok {

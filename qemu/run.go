@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -60,10 +59,8 @@ func (c *Config) resultsDir() string { return filepath.Join(c.Build, "results") 
 
 // check finds what is wrong before any work is done.
 func (c *Config) check() error {
-	for _, part := range strings.Split(c.Run, "/") {
-		if _, err := regexp.Compile(part); err != nil {
-			return usagef("RUN=%s: %w", c.Run, err)
-		}
+	if _, err := regexp.Compile(c.Run); err != nil {
+		return usagef("RUN=%s: %w", c.Run, err)
 	}
 	if c.Limits.Idle <= 0 || c.Limits.Total <= 0 {
 		return usagef("TIMEOUT and LIMIT must be more than 0, such as 90s")
@@ -170,7 +167,11 @@ func (c *Config) images(ctx context.Context, p *progress) error {
 		p.set(Status{Target: t.Name, Phase: "building the image"})
 		tc := initramfs.Toolchain{GOARCH: t.GOARCH, Dir: c.Dir, CacheDir: filepath.Join(c.Build, "cache")}
 		plan := wire.Plan{Target: t.Name, Run: c.Run, Shard: c.Shard.I - 1, Shards: c.Shard.N, Idle: c.Limits.Idle}
-		errs[i] = buildImage(ctx, tc, c.Suites, plan, c.imagePath(t))
+		load, err := compile(ctx, tc, c.Suites)
+		if err == nil {
+			err = load.image(ctx, tc, plan, c.imagePath(t))
+		}
+		errs[i] = err
 		p.set(Status{Target: t.Name, Phase: "waiting"})
 	})
 	for i, err := range errs {

@@ -44,7 +44,7 @@ type session struct {
 	listed map[string][]string
 }
 
-// runGuest boots b and follows it to its end.
+// run boots b and follows it to its end.
 func (s *session) run(ctx context.Context, b Boot) *Result {
 	s.res = &Result{Target: s.target, Log: s.console.file.Name()}
 	s.listed = map[string][]string{}
@@ -57,7 +57,11 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), qevent.EventChannel(wire.Port, events))
 	if err != nil {
 		s.console.Close()
-		s.res.problem("QEMU did not start: %v", err)
+		if ctx.Err() != nil {
+			s.res.problem("interrupted%s", s.where())
+		} else {
+			s.res.problem("QEMU did not start: %v", err)
+		}
 		return s.res
 	}
 	ended := make(chan error, 1)
@@ -206,12 +210,16 @@ func (s *session) event(binary string, e testEvent) {
 func (s *session) end(r wire.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	bad := false
+	var missing []string
 	for _, name := range s.listed[r.Binary] {
 		if t := s.res.find(r.Binary, name); !t.began {
-			s.res.problem("%s: %s was to run and did not", r.Binary, name)
+			missing = append(missing, name)
 		}
 	}
+	if len(missing) > 0 {
+		s.res.problem("%s did not run %d of its tests: %s", r.Binary, len(missing), strings.Join(missing, ", "))
+	}
+	bad := false
 	for _, t := range s.res.Tests {
 		bad = bad || t.Binary == r.Binary && (t.Outcome == Fail || t.Outcome == Unfinished)
 	}
@@ -267,9 +275,14 @@ func (s *session) where() string {
 	}
 	var running []string
 	for _, t := range s.res.Tests {
-		if t.Outcome == Unfinished && t.began {
-			running = append(running, t.Binary+" "+t.Name)
+		if t.Outcome != Unfinished || !t.began {
+			continue
 		}
+		// A test that runs a subtest is where that is.
+		if n := len(running); n > 0 && strings.HasPrefix(t.Binary+" "+t.Name, running[n-1]+"/") {
+			running = running[:n-1]
+		}
+		running = append(running, t.Binary+" "+t.Name)
 	}
 	if len(running) == 0 {
 		return ", with no test running"

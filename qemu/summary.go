@@ -3,13 +3,14 @@ package qemu
 import (
 	"fmt"
 	"io"
-	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
 
-// failureLines is how much of a failed test's output the summary shows.
-const failureLines = 40
+// failureLines is how much the summary shows of the start and of the end of a
+// failed test's output.
+const failureLines = 25
 
 // Summarize writes what failed, with what repeats it, then the table.
 // variables are the make variables of the run that a repetition needs.
@@ -51,10 +52,15 @@ func writeFailure(w io.Writer, r *Result, variables map[string]string) {
 			continue
 		}
 		fmt.Fprintf(w, "  %s %s: %s\n", t.Binary, t.Name, outcomeText[t.Outcome])
-		for _, line := range t.Output[max(0, len(t.Output)-failureLines):] {
-			fmt.Fprintf(w, "    | %s\n", line)
+		for i, line := range t.Output {
+			switch left := len(t.Output) - 2*failureLines; {
+			case i < failureLines || i >= failureLines+left:
+				fmt.Fprintf(w, "    | %s\n", line)
+			case i == failureLines:
+				fmt.Fprintf(w, "    | … %d lines, which junit.xml has …\n", left)
+			}
 		}
-		if top := regexp.QuoteMeta(t.Top()); len(tops) == 0 || tops[len(tops)-1] != top {
+		if top := t.Top(); !slices.Contains(tops, top) {
 			tops = append(tops, top)
 		}
 	}
@@ -65,7 +71,7 @@ func writeFailure(w io.Writer, r *Result, variables map[string]string) {
 		}
 	}
 	fmt.Fprintf(w, "  whole console: %s\n", r.Log)
-	fmt.Fprintf(w, "  repeat: %s\n", repeatCommand(r, dedupe(tops), variables))
+	fmt.Fprintf(w, "  repeat: %s\n", repeatCommand(r, tops, variables))
 }
 
 var outcomeText = map[Outcome]string{Fail: "failed", Unfinished: "did not finish"}
@@ -94,18 +100,6 @@ func repeatCommand(r *Result, tops []string, variables map[string]string) string
 
 func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
-}
-
-func dedupe(names []string) []string {
-	var out []string
-	seen := map[string]bool{}
-	for _, n := range names {
-		if !seen[n] {
-			out = append(out, n)
-		}
-		seen[n] = true
-	}
-	return out
 }
 
 // writeSkips counts the reasons of all skips.

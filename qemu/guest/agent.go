@@ -124,7 +124,6 @@ func (a *agent) env() []string {
 		"USER=root",
 		"TMPDIR=/tmp",
 		"VSPAWN_TARGET=" + a.plan.Target, // tells a test that it runs in a guest
-		"GOTRACEBACK=all",
 	}
 }
 

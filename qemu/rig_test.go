@@ -1,0 +1,239 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/qemu/internal/wire"
+)
+
+// The rig's own tests run real guests, of the target that boots fastest.
+const testTarget = "arm64"
+
+// A guestTest is a guest of the rig's own tests.
+type guestTest struct {
+	run    string        // -test.run
+	init   string        // "" is the agent
+	kernel string        // "" is the target's own
+	idle   time.Duration // for the guest; 0 is long
+	limits Limits        // zero is long
+	ctx    context.Context
+}
+
+var testPayload = sync.OnceValues(func() (payload, error) {
+	return compile(context.Background(), testToolchain(), []Suite{{
+		Package:  "./qemu/testdata/misbehave",
+		Commands: []string{"./qemu/testdata/silent"},
+	}})
+})
+
+func testToolchain() initramfs.Toolchain {
+	target, _ := lookup(testTarget)
+	return initramfs.Toolchain{GOARCH: target.GOARCH, Dir: "..", CacheDir: filepath.Join("..", "build", "cache")}
+}
+
+func (g guestTest) start(t *testing.T) *Result {
+	t.Helper()
+	target, ok := lookup(testTarget)
+	if !ok {
+		t.Fatalf("no target %s", testTarget)
+	}
+	if err := CheckTools(Tools([]Target{target})); err != nil {
+		t.Fatal(err)
+	}
+	if g.ctx == nil {
+		g.ctx = t.Context()
+	}
+	if g.limits == (Limits{}) {
+		g.limits = Limits{Idle: 2 * time.Minute, Total: 10 * time.Minute}
+	}
+	if g.idle == 0 {
+		g.idle = g.limits.Idle
+	}
+	if g.init == "" {
+		g.init = agentInit
+	}
+	if g.kernel == "" {
+		g.kernel = testKernel(t, target)
+	}
+	load, err := testPayload()
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(t.TempDir(), "image")
+	plan := wire.Plan{Target: target.Name, Run: g.run, Idle: g.idle}
+	if err := load.image(t.Context(), testToolchain(), plan, image); err != nil {
+		t.Fatal(err)
+	}
+	test2json, err := findTest2JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	con, err := newConsole(filepath.Join(t.TempDir(), "console.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := session{target: target, limits: g.limits, test2json: test2json, console: con, report: func(Status) {}}
+	r := s.run(g.ctx, Boot{Kernel: g.kernel, Initramfs: image, Init: g.init})
+	var text bytes.Buffer
+	Summarize(&text, []*Result{r}, map[string]string{"RUN": g.run})
+	t.Logf("%s", &text)
+	return r
+}
+
+func testKernel(t *testing.T, target Target) string {
+	t.Helper()
+	cache, err := DefaultKernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernels, err := cache.Get(t.Context(), []Target{target}, false, func(Target) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kernels[target.Name].Path
+}
+
+// wantProblem demands a failed verdict that says what pattern matches.
+func wantProblem(t *testing.T, r *Result, pattern string) {
+	t.Helper()
+	if r.Passed() {
+		t.Error("the verdict is a pass")
+	}
+	if !regexp.MustCompile(pattern).MatchString(strings.Join(r.Problems, "\n")) {
+		t.Errorf("no problem matches %q; problems: %q", pattern, r.Problems)
+	}
+}
+
+func wantCounts(t *testing.T, r *Result, pass, fail, skip, unfinished int) {
+	t.Helper()
+	got := [...]int{r.Count(Pass), r.Count(Fail), r.Count(Skip), r.Count(Unfinished)}
+	if want := [...]int{pass, fail, skip, unfinished}; got != want {
+		t.Errorf("passed, failed, skipped, unfinished: %v, want %v", got, want)
+	}
+}
+
+func TestGuestPasses(t *testing.T) {
+	r := guestTest{run: "^(TestPass|TestSkip)$"}.start(t)
+	if !r.Passed() {
+		t.Errorf("failed: %q", r.Problems)
+	}
+	wantCounts(t, r, 2, 0, 2, 0) // with inlining and without
+	if r.Boot <= 0 || r.Kernel == "" {
+		t.Errorf("boot time %v, kernel %q", r.Boot, r.Kernel)
+	}
+	for _, test := range r.Tests {
+		if test.Outcome == Skip && test.Reason() != "no reason to run" {
+			t.Errorf("reason for the skip: %q", test.Reason())
+		}
+	}
+}
+
+func TestGuestFails(t *testing.T) {
+	r := guestTest{run: "^TestFail$/^sub$"}.start(t)
+	if r.Passed() || len(r.Problems) > 0 {
+		t.Errorf("passed: %v, problems: %q; want a plain failure", r.Passed(), r.Problems)
+	}
+	wantCounts(t, r, 0, 4, 0, 0)
+}
+
+func TestGuestPanics(t *testing.T) {
+	r := guestTest{run: "^(TestPass|TestPanic)$"}.start(t)
+	wantProblem(t, r, `the console says: .*Kernel panic`)
+	wantProblem(t, r, `without its closing record, in misbehave TestPanic$`)
+	wantCounts(t, r, 1, 0, 0, 1)
+}
+
+func TestGuestLosesInit(t *testing.T) {
+	r := guestTest{run: "^TestLoseInit$"}.start(t)
+	wantProblem(t, r, `the console says: .*Attempted to kill init`)
+	wantProblem(t, r, `without its closing record, in misbehave TestLoseInit$`)
+}
+
+func TestGuestNeverSpeaks(t *testing.T) {
+	r := guestTest{init: "/bin/silent", limits: Limits{Idle: 5 * time.Second, Total: time.Hour}}.start(t)
+	wantProblem(t, r, `hangs: no event for .*, from the start of QEMU on`)
+}
+
+// TestGuestTestHangs wants the stack of the hanging test too.
+func TestGuestTestHangs(t *testing.T) {
+	r := guestTest{run: "^TestHang$", idle: 2 * time.Second}.start(t)
+	wantProblem(t, r, `misbehave hangs: silent for .*, in misbehave TestHang`)
+	wantProblem(t, r, `misbehave\[noinline\] hangs`) // the guest went on
+	wantCounts(t, r, 0, 0, 0, 2)
+	if out := strings.Join(r.Tests[0].Output, "\n"); !strings.Contains(out, "misbehave.TestHang(") {
+		t.Errorf("no stack of TestHang in:\n%s", out)
+	}
+}
+
+func TestGuestRunsNoTest(t *testing.T) {
+	r := guestTest{run: "^TestNobody$"}.start(t)
+	wantProblem(t, r, `no test passed`)
+	wantCounts(t, r, 0, 0, 0, 0)
+}
+
+func TestGuestOnlySkips(t *testing.T) {
+	r := guestTest{run: "^TestSkip$"}.start(t)
+	wantProblem(t, r, `no test passed: 2 skipped`)
+}
+
+func TestGuestExitsEarly(t *testing.T) {
+	r := guestTest{run: "^(TestExit|TestLeak)$"}.start(t)
+	wantProblem(t, r, `left a process behind`)
+	wantCounts(t, r, 2, 0, 0, 2)
+}
+
+// TestGuestLeaksChild has a child that would hold the output for an hour.
+func TestGuestLeaksChild(t *testing.T) {
+	r := guestTest{run: "^TestLeak$"}.start(t)
+	wantProblem(t, r, `misbehave left a process behind: pid \d+: /proc/self/exe`)
+	wantCounts(t, r, 2, 0, 0, 0)
+}
+
+// TestGuestOverTime has a limit that no boot can meet.
+func TestGuestOverTime(t *testing.T) {
+	r := guestTest{run: "^TestPass$", limits: Limits{Idle: time.Hour, Total: 100 * time.Millisecond}}.start(t)
+	wantProblem(t, r, `not finished after 100ms, from the start of QEMU on`)
+}
+
+func TestGuestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(3*time.Second, cancel)
+	r := guestTest{run: "^TestHang$", ctx: ctx}.start(t)
+	wantProblem(t, r, `^interrupted, (from the start of QEMU on|with no test running|in misbehave TestHang)$`)
+}
+
+// TestKernelIsNone has a file that is told by its looks, and one that only
+// shows when it runs.
+func TestKernelIsNone(t *testing.T) {
+	target, _ := lookup(testTarget)
+	file := filepath.Join(t.TempDir(), "kernel")
+	rubbish := bytes.Repeat([]byte("no kernel "), 1000)
+	if err := os.WriteFile(file, rubbish, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Given(target, file)
+	var usage *UsageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "is no kernel image for this machine") {
+		t.Errorf("error: %v", err)
+	}
+
+	copy(rubbish[target.Magic[0].Offset:], target.Magic[0].Bytes)
+	if err := os.WriteFile(file, rubbish, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Given(target, file); err != nil {
+		t.Fatal(err)
+	}
+	r := guestTest{run: "^TestPass$", kernel: file, limits: Limits{Idle: 2 * time.Second, Total: time.Hour}}.start(t)
+	wantProblem(t, r, `from the start of QEMU on|before its first event`)
+}

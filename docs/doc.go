@@ -1,0 +1,2 @@
+// Package docs has the tests that keep documentation and code alike.
+package docs

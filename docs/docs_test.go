@@ -1,0 +1,190 @@
+package docs
+
+import (
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write attributes.md")
+
+func parse(t *testing.T, name string) (file *ast.File, src string, fset *token.FileSet) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fset = token.NewFileSet()
+	if file, err = parser.ParseFile(fset, name, b, parser.ParseComments); err != nil {
+		t.Fatal(err)
+	}
+	return file, string(b), fset
+}
+
+// attributes.md is what the code says.
+func TestAttributes(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# Attributes\n\n" +
+		"Made from `vspawn/attr.go` and the list in `vspawn/attributes_linux.go` by\n" +
+		"`go test ./docs -update`; to be changed there.\n\n" +
+		"## What a child can be given\n\n" +
+		"| field of `Attr` | what it is |\n|---|---|\n")
+	groups := attrFields(t)
+	for _, g := range groups {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(g.fields, "`, `"), g.sentence)
+	}
+	const order = "\n## The order in which the child applies it\n\n"
+	b.WriteString(order + "| | field | why there |\n|---|---|---|\n")
+	for i, a := range attributeList(t) {
+		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", i+1, a[0], a[1])
+	}
+	b.WriteString("\n`Env` is an argument of the `execve` that ends the list. A field that\n" +
+		"is not named here goes with the one that it belongs to: `ControllingTTY` and\n" +
+		"`Foreground` with `TTY`, `IgnoreSignals` with `DefaultSignals`, `KeepGroups` with\n" +
+		"`Groups`, `GIDMap` and `AllowSetgroups` with `UIDMap`. `Syscalls` go before the\n" +
+		"field that each names.\n")
+
+	_, second, _ := strings.Cut(b.String(), order)
+	for _, g := range groups {
+		for _, f := range g.fields {
+			if !strings.Contains(second, "`"+f+"`") {
+				t.Errorf("Attr.%s: neither in the list nor said to go with another", f)
+			}
+		}
+	}
+
+	const file = "attributes.md"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != b.String() {
+		t.Errorf("%s is not what the code says: go test ./docs -update writes it", file)
+	}
+}
+
+// fieldGroup are fields of Attr under one comment, and its first sentence.
+type fieldGroup struct {
+	fields   []string
+	sentence string
+}
+
+func attrFields(t *testing.T) (groups []fieldGroup) {
+	t.Helper()
+	file, _, _ := parse(t, "../vspawn/attr.go")
+	attr := find[*ast.TypeSpec](t, file, func(s *ast.TypeSpec) bool { return s.Name.Name == "Attr" })
+	for _, f := range attr.Type.(*ast.StructType).Fields.List {
+		if f.Doc != nil {
+			text := strings.ReplaceAll(f.Doc.Text(), "\n", " ")
+			groups = append(groups, fieldGroup{sentence: strings.ReplaceAll(new(doc.Package).Synopsis(text), "|", `\|`)})
+		}
+		g := &groups[len(groups)-1]
+		for _, name := range f.Names {
+			g.fields = append(g.fields, name.Name)
+		}
+	}
+	return groups
+}
+
+// find returns the first node of a kind that is the wanted one.
+func find[N ast.Node](t *testing.T, file *ast.File, wanted func(N) bool) (found N) {
+	t.Helper()
+	ok := false
+	ast.Inspect(file, func(n ast.Node) bool {
+		if m, is := n.(N); is && !ok && wanted(m) {
+			found, ok = m, true
+		}
+		return !ok
+	})
+	if !ok {
+		t.Fatalf("no such %T", found)
+	}
+	return found
+}
+
+// attributeList are the first two columns of vspawn's list.
+func attributeList(t *testing.T) (list [][2]string) {
+	t.Helper()
+	file, _, _ := parse(t, "../vspawn/attributes_linux.go")
+	spec := find[*ast.ValueSpec](t, file, func(s *ast.ValueSpec) bool { return s.Names[0].Name == "attributes" })
+	for _, e := range spec.Values[0].(*ast.CompositeLit).Elts {
+		row := [2]string{}
+		for i := range row {
+			s, err := strconv.Unquote(e.(*ast.CompositeLit).Elts[i].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row[i] = s
+		}
+		list = append(list, row)
+	}
+	return list
+}
+
+// The README's first example is the body of vspawn's Example.
+func TestReadmeExample(t *testing.T) {
+	file, src, fset := parse(t, "../vspawn/example_test.go")
+	body := find[*ast.FuncDecl](t, file, func(f *ast.FuncDecl) bool { return f.Name.Name == "Example" }).Body
+	inside := src[fset.Position(body.Lbrace).Offset+2 : fset.Position(body.Rbrace).Offset]
+	want := strings.ReplaceAll("\n"+inside, "\n\t", "\n")[1:]
+	readme := read(t, "../README.md")
+	_, rest, _ := strings.Cut(readme, "```go\n")
+	got, _, found := strings.Cut(rest, "```")
+	if !found || got != want {
+		t.Errorf("the README shows\n%s\nvspawn/example_test.go has\n%s", got, want)
+	}
+}
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+var (
+	link   = regexp.MustCompile(`\]\(([^)#:]+)\)`)
+	inCode = regexp.MustCompile("`([a-zA-Z0-9_./-]+/[a-zA-Z0-9_./-]*)`")
+)
+
+// Links lead somewhere, and so do names of files and folders in the module.
+func TestPaths(t *testing.T) {
+	pages, err := filepath.Glob("*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	for _, page := range append(pages, "../README.md") {
+		text := read(t, page)
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+		for _, m := range inCode.FindAllStringSubmatch(text, -1) {
+			name := m[1]
+			first, _, _ := strings.Cut(name, "/")
+			if _, err := os.Stat("../" + first); first == "" || first == "build" || err != nil {
+				continue // not of the module
+			}
+			if _, err := os.Stat("../" + name); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}

@@ -3,14 +3,11 @@
 package tests
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,31 +19,31 @@ import (
 	"github.com/vspawn/vspawn/asm"
 	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/noop"
 	"github.com/vspawn/vspawn/tests/seccomp"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
-// ways are all the ways to start a process. Each starts exitHelper once and
+// A way is one way to start a process: its start starts the payload once, and
 // waits for it.
-var ways = []struct {
+type way struct {
 	name  string
 	start func() error
-}{
-	{"Vfork", startByVfork},
-	{"Spawn by clone", func() error { return startBySpawn(asmtest.Clone) }},
-	{"Spawn by clone3", func() error { return startBySpawn(asmtest.Clone3) }},
-	{"plain", attr(vspawn.Attr{})},
-	{"clone3 is unknown", denied(unix.ENOSYS, unix.SYS_CLONE3)},
-	{"clone3 is forbidden", withoutGlibc(denied(unix.EPERM, unix.SYS_CLONE3))},
-	{"close_range is unknown", denied(unix.ENOSYS, unix.SYS_CLOSE_RANGE)},
-	{"pidfds are unknown", denied(unix.ENOSYS, unix.SYS_CLONE3, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL)},
-	{"with a context", startWithContext},
-	{"twice", startTwice},
-	{"files", attr(vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: 2}, {Child: 2, Parent: 1}, {Child: 9, Parent: 1}}})},
-	{"session", attr(vspawn.Attr{Setsid: true})},
-	{"group", attr(vspawn.Attr{Pgid: vspawn.Ptr(0)})},
-	{"terminal", startOnTerminal},
-	{"limits and signals", attr(vspawn.Attr{
+	alone bool // changes the process that it runs in
+}
+
+var ways = []way{
+	{name: "Vfork", start: startByVfork},
+	{name: "Spawn by clone", start: func() error { return startBySpawn(asmtest.Clone) }},
+	{name: "Spawn by clone3", start: func() error { return startBySpawn(asmtest.Clone3) }},
+	{name: "plain", start: attr(vspawn.Attr{})},
+	{name: "with a context", start: startWithContext},
+	{name: "after a failure", start: startAfterFailure},
+	{name: "files", start: attr(vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: 2}, {Child: 2, Parent: 1}, {Child: 9, Parent: 1}}})},
+	{name: "session", start: attr(vspawn.Attr{Setsid: true})},
+	{name: "group", start: attr(vspawn.Attr{Pgid: vspawn.Ptr(0)})},
+	{name: "terminal", start: startOnTerminal},
+	{name: "limits and signals", start: attr(vspawn.Attr{
 		Dir:            "/",
 		Umask:          vspawn.Ptr(0o77),
 		Rlimits:        []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE}},
@@ -54,19 +51,23 @@ var ways = []struct {
 		DefaultSignals: []syscall.Signal{unix.SIGPIPE},
 		IgnoreSignals:  []syscall.Signal{unix.SIGHUP},
 	})},
-	{"credentials", attr(vspawn.Attr{UID: vspawn.Ptr(os.Getuid()), GID: vspawn.Ptr(os.Getgid()), KeepGroups: true})},
-	{"parent-death signal", attr(vspawn.Attr{Pdeathsig: unix.SIGKILL})},
-	{"namespaces", attr(vspawn.Attr{
+	{name: "credentials", start: attr(vspawn.Attr{UID: vspawn.Ptr(os.Getuid()), GID: vspawn.Ptr(os.Getgid()), KeepGroups: true})},
+	{name: "parent-death signal", start: attr(vspawn.Attr{Pdeathsig: unix.SIGKILL})},
+	{name: "namespaces", start: attr(vspawn.Attr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
 	})},
-	{"user namespace", attr(vspawn.Attr{
+	{name: "user namespace", start: attr(vspawn.Attr{
 		Cloneflags: unix.CLONE_NEWUSER,
 		UIDMap:     []vspawn.IDMap{{Inside: 0, Outside: os.Getuid(), Size: 1}},
 		GIDMap:     []vspawn.IDMap{{Inside: 0, Outside: os.Getgid(), Size: 1}},
 	})},
-	{"cgroup", startInCgroup},
-	{"chroot", attr(vspawn.Attr{Chroot: "/"})},
-	{forks, startByFork},
+	{name: "cgroup", start: startInCgroup},
+	{name: "chroot", start: attr(vspawn.Attr{Chroot: "/"})},
+	{name: "clone3 is unknown", alone: true, start: denied(unix.ENOSYS, unix.SYS_CLONE3)},
+	{name: "clone3 is forbidden", alone: true, start: denied(unix.EPERM, unix.SYS_CLONE3)},
+	{name: "close_range is unknown", alone: true, start: denied(unix.ENOSYS, unix.SYS_CLOSE_RANGE)},
+	{name: "pidfds are unknown", alone: true, start: denied(unix.ENOSYS, unix.SYS_CLONE3, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL)},
+	{name: forks, start: startByFork},
 }
 
 // forks is the control: the one way that the test must find fault with.
@@ -78,13 +79,16 @@ func startByFork() error {
 	})
 }
 
+// payload is the command line to start.
+var payload []string
+
 // errNeeds is why a way is not there.
 type errNeeds string
 
 func (e errNeeds) Error() string { return "needs " + string(e) }
 
 func startByVfork() error {
-	argv, err := syscall.SlicePtrFromStrings(exitHelper.Argv("0"))
+	argv, err := syscall.SlicePtrFromStrings(payload)
 	if err != nil {
 		return err
 	}
@@ -114,7 +118,7 @@ func vforkAndExec(path, argv uintptr) uintptr {
 
 func startBySpawn(create asmtest.Create) error {
 	p := asmtest.New(create, asm.Step{})
-	p.List[0] = p.Execve(exitHelper.Argv("0"))
+	p.List[0] = p.Execve(payload)
 	_, ws, err := p.Run()
 	return waitForExit(ws, err)
 }
@@ -131,16 +135,7 @@ func attr(a vspawn.Attr) func() error {
 }
 
 func startByVspawn(ctx context.Context, a *vspawn.Attr) error {
-	argv := exitHelper.Argv("0")
-	plan, err := vspawn.Compile(argv[0], argv, a)
-	if err != nil {
-		return err
-	}
-	return startPlan(ctx, plan)
-}
-
-func startPlan(ctx context.Context, plan *vspawn.Plan) error {
-	p, err := plan.Start(ctx)
+	p, err := vspawn.Start(ctx, payload[0], payload, a)
 	if err != nil {
 		return err
 	}
@@ -157,8 +152,8 @@ func startWithContext() error {
 	return startByVspawn(ctx, &vspawn.Attr{})
 }
 
-// startTwice has a failure first, which ends before it execs.
-func startTwice() error {
+// startAfterFailure has a child before that ends without an exec.
+func startAfterFailure() error {
 	_, err := vspawn.Start(context.Background(), "/nonexistent", []string{"x"}, nil)
 	if !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("starting /nonexistent: %v, want ENOENT", err)
@@ -172,18 +167,6 @@ func denied(errno unix.Errno, calls ...uint32) func() error {
 			return err
 		}
 		return startByVspawn(context.Background(), nil)
-	}
-}
-
-// withoutGlibc is for a program that glibc would keep from starting: where
-// clone3 is forbidden it makes no threads. The race detector brings it.
-func withoutGlibc(start func() error) func() error {
-	return func() error {
-		info, _ := debug.ReadBuildInfo()
-		if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-			return errNeeds("a test binary without glibc, which cannot do without clone3 here")
-		}
-		return start()
 	}
 }
 
@@ -228,53 +211,51 @@ func startInCgroup() error {
 	return startByVspawn(context.Background(), &vspawn.Attr{Cgroup: vspawn.Ptr(int(f.Fd()))})
 }
 
-const exitNeeds = 3 // the way is not there, for the reason on stderr
-
+// wayHelper goes some of the ways. It says which one it is about to go, and
+// then what has come in between.
 var wayHelper = helper.New("way", func(args []string) int {
+	payload = args[:1]
 	for _, w := range ways {
-		if w.name != args[0] {
+		if !slices.Contains(args[1:], w.name) {
 			continue
 		}
-		err := w.start()
-		if err == nil {
-			return 0
+		fmt.Println("WAY", w.name)
+		var needs errNeeds
+		if err := w.start(); errors.As(err, &needs) {
+			fmt.Println("SKIP", err)
+		} else if err != nil {
+			fmt.Println("FAIL", err)
 		}
-		fmt.Fprintln(os.Stderr, err)
-		if errors.As(err, new(errNeeds)) {
-			return exitNeeds
-		}
-		return 1
 	}
-	panic("no such way")
+	return 0
 })
 
-// traceHelper traces a command and all that it starts, prints their events,
-// and exits as the command does. It is a process of its own since it waits for
-// whatever child there is.
+// traceHelper traces wayHelper and all that it starts, and adds their events
+// to its output. It is a process of its own since it waits for whatever child
+// there is.
 var traceHelper = helper.New("trace", func(args []string) int {
 	runtime.LockOSThread() // the tracer is a thread
-	tracee, err := syscall.ForkExec(args[0], args, &syscall.ProcAttr{
+	var together []string
+	for _, w := range ways {
+		if w.alone {
+			trace(wayHelper.Argv(args[0], w.name))
+		} else {
+			together = append(together, w.name)
+		}
+	}
+	trace(wayHelper.Argv(append(args[:1:1], together...)...))
+	return 0
+})
+
+func trace(argv []string) {
+	tracee, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
 		Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Ptrace: true},
 	})
 	if err != nil {
 		panic(err)
 	}
-	var status unix.WaitStatus
-	waitFor := func(pid int) (int, bool) {
-		for {
-			got, err := unix.Wait4(pid, &status, unix.WALL, nil)
-			if err == unix.ECHILD {
-				return 0, false
-			}
-			if err == nil {
-				return got, true
-			}
-			if err != unix.EINTR {
-				panic(err)
-			}
-		}
-	}
-	waitFor(tracee) // stopped after its exec
+	tr := tracer{known: map[int]bool{tracee: true}, held: map[int]bool{}, left: map[int]bool{}}
+	tr.wait(tracee) // stopped after its exec
 	const options = unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE |
 		unix.PTRACE_O_TRACEVFORKDONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 	if err := unix.PtraceSetOptions(tracee, options); err != nil {
@@ -283,87 +264,119 @@ var traceHelper = helper.New("trace", func(args []string) int {
 	if err := unix.PtraceCont(tracee, 0); err != nil {
 		panic(err)
 	}
+	for tr.wait(-1) {
+		tr.handle()
+	}
+}
 
-	code := 1
-	began := map[int]bool{tracee: true}
-	left := map[int]bool{} // processes that have exec'd or died
-	var handle func(pid int)
-	handle = func(pid int) {
-		if !status.Stopped() {
-			left[pid] = true
-			if pid == tracee {
-				code = status.ExitStatus()
-			}
-			return
-		}
-		sig := 0
-		child, _ := unix.PtraceGetEventMsg(pid)
-		switch status.TrapCause() {
-		case unix.PTRACE_EVENT_FORK:
-			fmt.Println("FORK", pid, child)
-		case unix.PTRACE_EVENT_VFORK:
-			fmt.Println("VFORK", pid, child)
-		case unix.PTRACE_EVENT_CLONE:
-			if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, child)); err != nil {
-				fmt.Println("CLONE", pid, child) // and not a thread
-			}
-		case unix.PTRACE_EVENT_EXEC:
-			left[pid] = true
-			fmt.Println("EXEC", pid, pid)
-		case unix.PTRACE_EVENT_VFORK_DONE:
-			// The kernel wakes the parent from within exec, a little before
-			// the child's own event: let that go first.
-			for !left[int(child)] {
-				if _, ok := waitFor(int(child)); !ok {
-					break
-				}
-				handle(int(child))
-			}
-			fmt.Println("VFORK_DONE", pid, child)
-		default:
-			if began[pid] {
-				if s := status.StopSignal(); s != unix.SIGTRAP {
-					sig = int(s)
-				}
-			}
-			began[pid] = true // a new one stops with SIGSTOP first
-		}
-		unix.PtraceCont(pid, sig) // fails if it was killed meanwhile
-	}
+// A tracer is at what the last wait told.
+type tracer struct {
+	pid    int
+	status unix.WaitStatus
+	known  map[int]bool // those whose parent has had its event
+	held   map[int]bool // those that have not, and wait for it
+	left   map[int]bool // processes that have exec'd or died
+}
+
+// wait tells whether there is anyone left to wait for.
+func (tr *tracer) wait(pid int) bool {
 	for {
-		pid, ok := waitFor(-1)
-		if !ok {
-			return code
+		var err error
+		tr.pid, err = unix.Wait4(pid, &tr.status, unix.WALL, nil)
+		switch err {
+		case nil:
+			return true
+		case unix.ECHILD:
+			return false
+		case unix.EINTR:
+		default:
+			panic(err)
 		}
-		handle(pid)
 	}
-})
+}
+
+func (tr *tracer) handle() {
+	pid, status := tr.pid, tr.status
+	if !status.Stopped() {
+		tr.left[pid] = true
+		return
+	}
+	msg, _ := unix.PtraceGetEventMsg(pid)
+	child, sig := int(msg), 0
+	switch status.TrapCause() {
+	case unix.PTRACE_EVENT_FORK:
+		fmt.Println("FORK", pid, child)
+		tr.born(child)
+	case unix.PTRACE_EVENT_VFORK:
+		fmt.Println("VFORK", pid, child)
+		tr.born(child)
+	case unix.PTRACE_EVENT_CLONE:
+		if _, err := os.Stat(fmt.Sprintf("/proc/%d/task/%d", pid, child)); err != nil {
+			fmt.Println("CLONE", pid, child) // and not a thread
+		}
+		tr.born(child)
+	case unix.PTRACE_EVENT_EXEC:
+		fmt.Println("EXEC", pid, pid)
+		tr.left[pid] = true
+	case unix.PTRACE_EVENT_VFORK_DONE:
+		// The kernel wakes the parent from within exec, a little before the
+		// child's own event: let that go first.
+		for !tr.left[child] && tr.wait(child) {
+			tr.handle()
+		}
+		fmt.Println("VFORK_DONE", pid, child)
+	default:
+		switch s := status.StopSignal(); {
+		case !tr.known[pid]: // the SIGSTOP that a new one begins with
+			tr.held[pid] = true
+			return
+		case s != unix.SIGTRAP && s != unix.SIGSTOP:
+			sig = int(s)
+		}
+	}
+	unix.PtraceCont(pid, sig) // fails if it was killed meanwhile
+}
+
+// born lets a new one go that has come before its parent's event.
+func (tr *tracer) born(pid int) {
+	tr.known[pid] = true
+	if tr.held[pid] {
+		delete(tr.held, pid)
+		unix.PtraceCont(pid, 0)
+	}
+}
 
 // Every way to start a process is a vfork: its parent, under ptrace, has a
 // VFORK event, then the child an EXEC, and then the parent a VFORK_DONE. There
 // is no FORK event, and no CLONE but of threads.
 func TestNeverFork(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace")
+	wayHelper.Argv() // traceHelper uses it
+	out, err := traceHelper.Command(noop.Write(t)).Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	gone := map[string]string{} // events by way
+	for part := range strings.SplitSeq(string(out), "WAY ") {
+		name, events, _ := strings.Cut(part, "\n")
+		gone[name] = events
+	}
 	for _, w := range ways {
 		t.Run(w.name, func(t *testing.T) {
-			var events, complaints bytes.Buffer
-			cmd := traceHelper.Command(wayHelper.Argv(w.name)...)
-			cmd.Stdout, cmd.Stderr = &events, &complaints
-			err := cmd.Run()
-			var exit *exec.ExitError
-			if errors.As(err, &exit) && exit.ExitCode() == exitNeeds {
-				t.Skip(strings.TrimSpace(complaints.String()))
+			events, ok := gone[w.name]
+			if !ok {
+				t.Fatalf("nothing came of it; all output:\n%s", out)
 			}
-			if err != nil {
-				t.Fatalf("%v\n%s%s", err, &complaints, &events)
+			if _, reason, ok := strings.Cut(events, "SKIP "); ok {
+				t.Skip(strings.TrimSpace(reason))
 			}
-			err = onlyVforks(events.String())
+			err := onlyVforks(events)
 			if w.name == forks {
 				if err == nil || !strings.Contains(err.Error(), "FORK") {
-					t.Errorf("a fork passed for a vfork: %v in\n%s", err, &events)
+					t.Errorf("a fork passed for a vfork: %v in\n%s", err, events)
 				}
 			} else if err != nil {
-				t.Errorf("%v in\n%s", err, &events)
+				t.Errorf("%v in\n%s", err, events)
 			}
 		})
 	}
@@ -379,7 +392,7 @@ func onlyVforks(events string) error {
 		var event string
 		var pid, child int
 		if _, err := fmt.Sscan(line, &event, &pid, &child); err != nil {
-			return fmt.Errorf("%w: %q", err, line)
+			return errors.New(line)
 		}
 		if in[pid] != 0 && event != "VFORK_DONE" {
 			return fmt.Errorf("the parent is busy in its vfork: %s", line)

@@ -2,14 +2,16 @@
 #include "textflag.h"
 
 // func Vfork() (r uintptr)
-TEXT ·Vfork(SB),NOSPLIT,$16-8 // with a frame the assembler saves R30 in it
+TEXT ·Vfork(SB),NOSPLIT|NOFRAME,$0-8
 	MOVD	$const_sysClone, R8
 	MOVD	$const_vforkFlags, R0
 	MOVD	ZR, R1
 	MOVD	ZR, R2
 	MOVD	ZR, R3
 	MOVD	ZR, R4
+	MOVD.W	R30, -16(RSP)
 	SVC
+	MOVD.P	16(RSP), R30
 	MOVD	R0, r+0(FP)
 	RET
 

@@ -2,14 +2,16 @@
 #include "textflag.h"
 
 // func Vfork() (r uintptr)
-TEXT ·Vfork(SB),NOSPLIT,$16-8 // with a frame the assembler saves RA in it
+TEXT ·Vfork(SB),NOSPLIT|NOFRAME,$0-8
 	MOV	$const_sysClone, A7
 	MOV	$const_vforkFlags, A0
 	MOV	ZERO, A1
 	MOV	ZERO, A2
 	MOV	ZERO, A3
 	MOV	ZERO, A4
+	MOV	RA, -16(X2)
 	ECALL
+	MOV	-16(X2), RA
 	MOV	A0, r+0(FP)
 	RET
 

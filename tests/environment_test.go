@@ -1,0 +1,182 @@
+//go:build linux
+
+package tests
+
+import (
+	"context"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn"
+	"golang.org/x/sys/unix"
+)
+
+// What tests need around them: terminals, directories, cgroups and processes.
+
+// terminal makes a terminal and gives a descriptor of it.
+func terminal(t *testing.T) int {
+	t.Helper()
+	ptmx, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal("/dev/ptmx: ", err)
+	}
+	t.Cleanup(func() { unix.Close(ptmx) })
+	if err := unix.IoctlSetPointerInt(ptmx, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal("TIOCSPTLCK: ", err)
+	}
+	n, err := unix.IoctlGetInt(ptmx, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal("TIOCGPTN: ", err)
+	}
+	path := "/dev/pts/" + strconv.Itoa(n)
+	tty, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(path, ": ", err)
+	}
+	t.Cleanup(func() { unix.Close(tty) })
+	return tty
+}
+
+// newRoot makes a directory that can be a root: it has the test binary, as
+// /proc/self/exe, and a directory /sub.
+func newRoot(t *testing.T) string {
+	t.Helper()
+	needCapability(t, unix.CAP_SYS_CHROOT, "change the root directory")
+	helper.SkipEmulated(t, "emulator in the new root")
+	if dynamic(t) {
+		t.Skip("this binary is linked dynamically, and the new root has no libraries")
+	}
+	root := realTemp(t)
+	for _, dir := range []string{"sub", "proc/self"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.OpenFile(filepath.Join(root, "proc/self/exe"), os.O_WRONLY|os.O_CREATE, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(out, in)
+	if err = errors.Join(err, out.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func dynamic(t *testing.T) bool {
+	t.Helper()
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return true
+		}
+	}
+	return false
+}
+
+// cgroup makes a cgroup, and gives its directory and its path among cgroups.
+func cgroup(t *testing.T) (dir *os.File, path string) {
+	t.Helper()
+	needCapability(t, unix.CAP_DAC_OVERRIDE, "make a cgroup")
+	if f, err := vspawn.Features(); err != nil || !f.Clone3 {
+		t.Skip("there is no clone3")
+	}
+	var root string
+	for _, root = range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(root + "/cgroup.procs"); err == nil {
+			break
+		}
+		root = ""
+	}
+	if root == "" {
+		t.Skip("no cgroup2 file system at /sys/fs/cgroup")
+	}
+	path = fmt.Sprintf("/vspawn-test-%d", os.Getpid())
+	if err := os.Mkdir(root+path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(root + path); err != nil {
+			t.Error(err)
+		}
+	})
+	dir, err := os.Open(root + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { dir.Close() })
+	return dir, path
+}
+
+// waiting starts a child that runs until the test ends.
+func waiting(t *testing.T, attr *vspawn.Attr) *vspawn.Process {
+	t.Helper()
+	r, w := blockingPipe(t)
+	a := *attr
+	a.Files = []vspawn.File{{Child: 0, File: r}, {Child: 1, Parent: 1}, {Child: 2, Parent: 2}}
+	p, err := start(t, waitHelper.Argv(), &a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		w.Close()
+		reap(p)
+	})
+	return p
+}
+
+// waitHelper runs until its standard input ends.
+var waitHelper = helper.New("wait", func([]string) int {
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return 1
+	}
+	return 0
+})
+
+// atExec starts a child with attr, stops it before the first instruction of
+// its program, and calls look. What a Go program does about its signals and
+// limits when it begins has not happened then.
+func atExec(attr *vspawn.Attr, look func(pid string)) error {
+	runtime.LockOSThread() // a traced child belongs to a thread
+	defer runtime.UnlockOSThread()
+	a := *attr
+	a.Syscalls = append(a.Syscalls, vspawn.Syscall{Name: "ptrace", Nr: unix.SYS_PTRACE}) // PTRACE_TRACEME
+	p, err := vspawn.Start(noContext, "/proc/self/exe", exitHelper.Argv("0"), &a)
+	if err != nil {
+		return err
+	}
+	s, err := p.WaitFor(noContext, vspawn.Stopped|vspawn.Exited)
+	if err == nil && s.Signal() != unix.SIGTRAP {
+		err = fmt.Errorf("the child did not stop at exec: %v", s)
+	}
+	if err == nil {
+		look(strconv.Itoa(p.Pid()))
+	}
+	return errors.Join(err, p.Kill(), reap(p))
+}
+
+// noContext is for helpers, and for what is done after a test.
+var noContext = context.Background()
+
+// reap waits for a child after its test, when the test's context has ended.
+func reap(p *vspawn.Process) error {
+	_, err := p.Wait(noContext)
+	return err
+}

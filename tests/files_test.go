@@ -1,0 +1,244 @@
+//go:build linux
+
+package tests
+
+import (
+	"fmt"
+	"maps"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn"
+	"golang.org/x/sys/unix"
+)
+
+// sources opens n files at the numbers from first on, close-on-exec or not by
+// turns.
+func sources(t *testing.T, first, n int) {
+	t.Helper()
+	for fd := first; fd < first+n; fd++ {
+		r, _ := blockingPipe(t)
+		flags := unix.O_CLOEXEC
+		if fd%2 == 1 {
+			flags = 0
+		}
+		if err := unix.Dup3(int(r.Fd()), fd, flags); err != nil {
+			t.Fatal(err)
+		}
+		r.Close()
+		t.Cleanup(func() { unix.Close(fd) })
+	}
+}
+
+// checkTable starts a child with the descriptors of table, from target to
+// source, and checks that it has them and no others.
+func checkTable(t *testing.T, table map[int]int) {
+	t.Helper()
+	files := []vspawn.File{}
+	want := map[int]inode{}
+	for child, parent := range table {
+		files = append(files, vspawn.File{Child: child, Parent: parent})
+		want[child] = inodeOf(parent)
+	}
+	for fd := range 3 {
+		if _, ok := table[fd]; !ok {
+			want[fd] = statInode(t, os.DevNull) // the Go runtime opens it when it finds the number free
+		}
+	}
+	got := report(t, &vspawn.Attr{Files: files}).Files
+	delete(got, reportFD)
+	if !maps.Equal(got, want) {
+		t.Errorf("the table %v: the child has %v, want %v", table, got, want)
+	}
+}
+
+func statInode(t *testing.T, path string) inode {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(path, ": ", err)
+	}
+	defer unix.Close(fd)
+	return inodeOf(fd)
+}
+
+// The child's descriptors are those that were asked for, whatever overlaps
+// what, and no others, close-on-exec or not.
+func TestFiles(t *testing.T) {
+	const a, b, c, d, e = 50, 51, 52, 53, 54
+	sources(t, a, 10)
+	sources(t, 600, 2)
+	for _, x := range []struct {
+		name  string
+		table map[int]int
+	}{
+		{"none", map[int]int{}},
+		{"the same numbers", map[int]int{a: a, b: b}}, // one of them close-on-exec, which has to go
+		{"standard", map[int]int{0: a, 1: b, 2: c}},
+		{"swapped", map[int]int{a: b, b: a}},
+		{"a cycle of three", map[int]int{a: b, b: c, c: a}},
+		{"two cycles with tails", map[int]int{a: b, b: a, c: d, d: c, e: a, 3: c}},
+		{"a chain upwards", map[int]int{b: a, c: b, d: c}},
+		{"a chain downwards", map[int]int{a: b, b: c, c: d}},
+		{"one to many", map[int]int{3: a, 4: a, a: a, b: a, 700: a}},
+		{"gaps", map[int]int{4: a, b: b, 57: 57, 300: 600, 601: 601}},
+		{"far", map[int]int{1000: 600, 600: a}},
+	} {
+		t.Run(x.name, func(t *testing.T) { checkTable(t, x.table) })
+	}
+	t.Run("random", func(t *testing.T) {
+		rng := rand.New(rand.NewSource(1))
+		for range 10 {
+			table := map[int]int{}
+			for range rng.Intn(8) {
+				table[a+rng.Intn(6)] = a + rng.Intn(6)
+			}
+			checkTable(t, table)
+		}
+	})
+}
+
+// nil in Attr.Files passes on 0, 1 and 2, and nothing else.
+func TestFilesInherited(t *testing.T) {
+	sources(t, 50, 2)
+	// The report goes by standard output, in place of the test's own.
+	r, w := blockingPipe(t)
+	p, err := start(t, onlyStandardHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: 50}, {Child: 1, File: w}, {Child: 2, Parent: 51}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[int]inode{0: inodeOf(50), 1: inodeOf(int(w.Fd())), 2: inodeOf(51)}
+	w.Close()
+	s := readReport(t, p, r)
+	delete(s.Files, reportFD)
+	equal(t, "descriptors", s.Files, want)
+}
+
+// onlyStandardHelper starts a child without Files, and has descriptors of all
+// kinds open. The child reports by standard output.
+var onlyStandardHelper = helper.New("only-standard", func([]string) int {
+	unix.Dup3(1, 40, 0)
+	unix.Dup3(1, 41, unix.O_CLOEXEC)
+	argv := reportHelper.Argv(toStandardOutput)
+	return relay(vspawn.Start(noContext, program(argv), argv, nil))
+})
+
+// With 0, 1 and 2 closed in the parent what vspawn opens for itself gets those
+// numbers, which must not show.
+func TestFilesStandardClosed(t *testing.T) {
+	r, w := blockingPipe(t)
+	p, err := start(t, standardClosedHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, File: w})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe := inodeOf(int(w.Fd()))
+	w.Close()
+	s := readReport(t, p, r)
+	equal(t, "descriptors", s.Files, map[int]inode{0: pipe, 1: pipe, 2: pipe, reportFD: pipe})
+}
+
+var standardClosedHelper = helper.New("standard-closed", func([]string) int {
+	for fd := range 3 {
+		unix.Close(fd)
+	}
+	attr := &vspawn.Attr{}
+	for _, fd := range []int{0, 1, 2, reportFD} {
+		attr.Files = append(attr.Files, vspawn.File{Child: fd, Parent: reportFD})
+	}
+	argv := reportHelper.Argv()
+	return relay(vspawn.Start(noContext, program(argv), argv, attr))
+})
+
+// Descriptors above RLIMIT_NOFILE, opened before it was lowered, can be
+// sources, and are closed in the child like others.
+func TestFilesAboveLimit(t *testing.T) {
+	helper.SkipEmulated(t, "memory shared by vfork, but a report pipe, whose number is higher still")
+	r, w := blockingPipe(t)
+	p, err := start(t, aboveLimitHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, File: w})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pipe := inodeOf(int(w.Fd()))
+	w.Close()
+	s := readReport(t, p, r)
+	for fd := range 3 {
+		delete(s.Files, fd)
+	}
+	equal(t, "descriptors", s.Files, map[int]inode{50: pipe, reportFD: pipe})
+}
+
+var aboveLimitHelper = helper.New("above-limit", func([]string) int {
+	for _, fd := range []int{300, 301} {
+		if err := unix.Dup3(reportFD, fd, 0); err != nil {
+			panic(err)
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 150, Max: 150}); err != nil {
+		panic(err)
+	}
+	argv := reportHelper.Argv()
+	return relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
+		Files: append(inherited(), vspawn.File{Child: 50, Parent: 300}, vspawn.File{Child: reportFD, Parent: 301})}))
+})
+
+// relay waits for a child, in a helper, and has its exit status.
+func relay(p *vspawn.Process, err error) int {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	s, err := p.Wait(noContext)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return s.ExitCode()
+}
+
+// A program can be started as soon as it is written, while other goroutines
+// start children: none of them holds the writer's descriptor, which would make
+// exec answer ETXTBSY (golang/go#22315).
+func TestWrittenThenStarted(t *testing.T) {
+	if f, err := vspawn.Features(); err != nil || !f.CloseRangeUnshare {
+		t.Skip("there is no close_range with CLOSE_RANGE_UNSHARE and shared memory")
+	}
+	var stop atomic.Bool
+	var others sync.WaitGroup
+	defer others.Wait()
+	defer stop.Store(true)
+	for range 2 {
+		others.Go(func() {
+			for !stop.Load() {
+				p, err := start(t, exitHelper.Argv("0"), &vspawn.Attr{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				reap(p)
+			}
+		})
+	}
+	script := "#!" + exitHelper.Argv()[0] + " " + waitHelper.Argv()[1] + "\n"
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	dir := t.TempDir()
+	for i := range 20 {
+		path := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		p, err := vspawn.Start(t.Context(), path, nil, &vspawn.Attr{Files: []vspawn.File{{Child: 0, File: null}, {Child: 2, Parent: 2}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait(t, p, "exit status 0")
+	}
+}

@@ -1,0 +1,32 @@
+//go:build linux
+
+package tests
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func signalMask() (set uint64) {
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&set)), 8, 0, 0)
+	return set
+}
+
+func pendingSignals() (set uint64) {
+	unix.RawSyscall(unix.SYS_RT_SIGPENDING, uintptr(unsafe.Pointer(&set)), 8, 0)
+	return set
+}
+
+func pdeathsig() int {
+	var sig int32
+	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0)
+	return int(sig)
+}
+
+// defaultAction undoes what the Go runtime has done about a signal, which
+// os/signal does not do for faults.
+func defaultAction(s unix.Signal) {
+	var act [4]uint64 // handler, flags, (restorer,) mask: all zero is SIG_DFL
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+}

@@ -14,6 +14,8 @@
 //	128 plus the number of the signal that ended it. Meanwhile it passes on
 //	SIGHUP, SIGTERM, SIGUSR1 and SIGUSR2; SIGINT and SIGQUIT too, if the
 //	program is in another process group, where the terminal's do not reach it.
+//	With -foreground the terminal is given back at the end.
+//
 //	plan prints the system calls that the child would make. features prints
 //	what the kernel offers for it.
 //
@@ -299,6 +301,9 @@ func start(plan *vspawn.Plan, r *request) (status int, err error) {
 	caught := slices.DeleteFunc(slices.Concat(forwarded, keyboard), signal.Ignored)
 	ownGroup := r.attr.Setsid || r.attr.Pgid != nil
 
+	if r.attr.Foreground && !r.attr.Setsid {
+		defer keepForeground(*r.attr.TTY)()
+	}
 	signals := make(chan os.Signal, len(caught))
 	signal.Notify(signals, caught...)
 	defer signal.Stop(signals)
@@ -335,4 +340,18 @@ func start(plan *vspawn.Plan, r *request) (status int, err error) {
 		return exitSignal + int(state.Signal()), nil
 	}
 	return state.ExitCode(), nil
+}
+
+// keepForeground notes whose the terminal is. restore gives it back to them,
+// lest whatever comes after us be stopped when it reads.
+func keepForeground(tty int) (restore func()) {
+	group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
+	if err != nil {
+		return func() {} // no terminal of ours: Start says so
+	}
+	return func() {
+		signal.Ignore(unix.SIGTTOU) // which we get for it, being in the background
+		defer signal.Reset(unix.SIGTTOU)
+		unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, group)
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"reflect"
@@ -56,8 +57,32 @@ func child(argv0, what string, args []string) {
 		os.NewFile(3, "3").Write([]byte("."))
 		<-c
 		os.Exit(40 + n)
+	case "terminal": // the leader of a session with a terminal; status 0 is all well
+		args := []string{"run", "-pgid", "0", "-foreground", "/proc/self/exe", "is-foreground"}
+		status := run(os.Stdout, os.Stderr, args)
+		if status == 0 {
+			status = isForeground()
+		}
+		os.Exit(status)
+	case "ignores":
+		if signal.Ignored(unix.SIGHUP) {
+			os.Exit(0)
+		}
+		os.Exit(1)
+	case "is-foreground":
+		os.Exit(isForeground())
 	}
 	os.Exit(99)
+}
+
+// isForeground gives 0 if our process group is the terminal's.
+func isForeground() int {
+	group, err := unix.IoctlGetInt(0, unix.TIOCGPGRP)
+	if err != nil || group != unix.Getpgrp() {
+		fmt.Fprintf(os.Stderr, "the terminal's group is %d (%v), ours %d\n", group, err, unix.Getpgrp())
+		return 1
+	}
+	return 0
 }
 
 // vspawnRun runs "vspawn run" of this binary in this process.
@@ -302,6 +327,46 @@ func TestSignals(t *testing.T) {
 		if status != 40+int(c.get) || text != "" {
 			t.Errorf("%v, sent %v: status %d, %q, want %d", c.flags, c.send, status, text, 40+c.get)
 		}
+	}
+}
+
+// A signal that we were told to ignore, as by nohup, the child ignores too.
+func TestIgnoredSignal(t *testing.T) {
+	signal.Ignore(unix.SIGHUP)
+	defer signal.Reset(unix.SIGHUP)
+	if status, text := vspawnRun(nil, "ignores"); status != 0 || text != "" {
+		t.Errorf("status %d, %q", status, text)
+	}
+	if status, text := vspawnRun([]string{"-default", "HUP"}, "ignores"); status != 1 || text != "" {
+		t.Errorf("with -default: status %d, %q", status, text)
+	}
+}
+
+// A child that got the terminal doesn't keep it.
+func TestForeground(t *testing.T) {
+	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ptmx.Close()
+	if err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	cmd := exec.Command("/proc/self/exe", "terminal")
+	cmd.Env = append(os.Environ(), asChild+"=1")
+	cmd.Stdin = tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -104,8 +104,8 @@ func record(name string, f File) (cpio.Record, error) {
 	return r, nil
 }
 
-// writeArchive writes records as one cpio archive in one gzip member. The header
-// of the member holds neither name nor time.
+// writeArchive writes records as one cpio archive in one gzip member. No times,
+// owners or inode numbers go in: the records have none.
 func writeArchive(w io.Writer, records []cpio.Record, level int) error {
 	z, err := gzip.NewWriterLevel(w, level)
 	if err != nil {
@@ -113,7 +113,7 @@ func writeArchive(w io.Writer, records []cpio.Record, level int) error {
 	}
 	a := cpio.Newc.Writer(z)
 	for _, r := range records {
-		if err := a.WriteRecord(cpio.MakeReproducible(r)); err != nil {
+		if err := a.WriteRecord(r); err != nil {
 			return err
 		}
 	}

@@ -174,6 +174,10 @@ func TestBuild(t *testing.T) {
 		}
 	}
 
+	if fi, err := os.Stat(filepath.Join(tmp, "1")); err != nil || fi.Mode() != 0o644 {
+		t.Errorf("image: %v, %v, want mode 0644", fi, err)
+	}
+
 	files := unpack(t, all[0].image)
 	for _, want := range []struct {
 		name, content string

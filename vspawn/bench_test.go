@@ -5,12 +5,10 @@ package vspawn
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,7 +27,7 @@ import (
 // With a benchtime of Nx it runs N rounds.
 func BenchmarkStartWait(b *testing.B) {
 	const perRound = 20
-	child := noopChild(b)
+	child := tinyProgram(b, exitAtOnce)
 	peers := goPeers(b, child)
 	peers = append(peers, cPeers(b, child)...)
 
@@ -171,44 +169,4 @@ func median[T int64 | float64 | time.Duration](list []T) T {
 	s := slices.Clone(list)
 	slices.Sort(s)
 	return s[len(s)/2]
-}
-
-// noopChild writes a static program that exits at once: an ELF header, one
-// program header, and three instructions.
-func noopChild(tb testing.TB) string {
-	const base, headers = 0x400000, 64 + 56
-	arch, ok := map[string]struct {
-		machine uint16
-		code    []byte // exit_group(0)
-	}{
-		"amd64":   {62, []byte{0x31, 0xff, 0xb8, 231, 0, 0, 0, 0x0f, 0x05}},
-		"arm64":   {183, []byte{0, 0, 0x80, 0xd2, 0xc8, 0x0b, 0x80, 0xd2, 1, 0, 0, 0xd4}},
-		"riscv64": {243, []byte{0x13, 5, 0, 0, 0x93, 8, 0xe0, 5, 0x73, 0, 0, 0}},
-	}[runtime.GOARCH]
-	if !ok {
-		tb.Skipf("no child for %s", runtime.GOARCH)
-	}
-	f := []byte{0x7f, 'E', 'L', 'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0}
-	le := binary.LittleEndian
-	f = le.AppendUint16(f, 2) // ET_EXEC
-	f = le.AppendUint16(f, arch.machine)
-	f = le.AppendUint32(f, 1)
-	for _, v := range []uint64{base + headers, 64, 0} { // entry, program headers, sections
-		f = le.AppendUint64(f, v)
-	}
-	f = le.AppendUint32(f, 0)
-	for _, v := range []uint16{64, 56, 1, 64, 0, 0} {
-		f = le.AppendUint16(f, v)
-	}
-	size := uint64(headers + len(arch.code))
-	f = le.AppendUint32(f, 1) // PT_LOAD
-	f = le.AppendUint32(f, 5) // read, execute
-	for _, v := range []uint64{0, base, base, size, size, 0x1000} {
-		f = le.AppendUint64(f, v)
-	}
-	path := filepath.Join(tb.TempDir(), "noop")
-	if err := os.WriteFile(path, append(f, arch.code...), 0o755); err != nil {
-		tb.Fatal(err)
-	}
-	return path
 }

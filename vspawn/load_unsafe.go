@@ -17,6 +17,7 @@ import (
 // loaded is a Plan as asm takes it, for one kernel. What differs from one
 // start to the next is filled in by the fixups.
 type loaded struct {
+	kernel *FeatureSet
 	steps  []asm.Step
 	ops    []*op // the op behind each step
 	fixups []fixup
@@ -37,10 +38,10 @@ const outWord stepWord = 6 // 0 to 5 are the arguments
 
 // load makes the steps for a kernel with the features f.
 func (p *Plan) load(f *FeatureSet) (*loaded, error) {
-	if l := p.ready.Load(); l != nil {
+	if l := p.ready.Load(); l != nil && l.kernel == f {
 		return l, nil
 	}
-	l := &loaded{flags: p.flags(f)}
+	l := &loaded{kernel: f, flags: p.flags(f)}
 	lasting := true // does not depend on the process's present state
 	for i := range p.ops {
 		o := &p.ops[i]

@@ -19,10 +19,22 @@ type Process struct {
 	pidfd int // -1 if the kernel has none, or once the child is reaped
 
 	mu    sync.Mutex
-	state *State        // once reaped
+	state State         // once reaped: it then has a pid
 	err   error         // once there will be no state
 	ended chan struct{} // closed when the child has ended, or err is set; nil before the first Wait
 	token uint64        // with the poller
+}
+
+// over tells whether there is nothing more to learn of the child. The caller
+// holds mu.
+func (p *Process) over() bool { return p.state.pid != 0 || p.err != nil }
+
+// result is what Wait answers once it is over. The caller holds mu.
+func (p *Process) result() (*State, error) {
+	if p.err != nil {
+		return nil, p.err
+	}
+	return &p.state, nil
 }
 
 func newProcess(in *instance, f *FeatureSet) *Process {
@@ -94,7 +106,7 @@ func (p *Process) watch() (<-chan struct{}, error) {
 	}
 	ended := make(chan struct{})
 	switch {
-	case p.state != nil || p.err != nil:
+	case p.over():
 		close(ended)
 	case p.pidfd >= 0:
 		token, err := poll.add(p.pidfd, ended)
@@ -118,48 +130,49 @@ func (p *Process) watch() (<-chan struct{}, error) {
 func (p *Process) reap() (*State, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state != nil || p.err != nil {
-		return p.state, p.err
+	if p.over() {
+		return p.result()
 	}
-	s, err := p.waitid(unix.WEXITED)
-	if err != nil {
-		p.err = err
-	} else {
-		p.state = s
-	}
+	p.err = p.waitid(unix.WEXITED, &p.state)
 	p.release()
-	return p.state, p.err
+	return p.result()
 }
 
-// release gives up the pidfd. The caller holds mu.
+// release gives up the pidfd, and wakes those who still wait for the poller to
+// tell of it. The caller holds mu.
 func (p *Process) release() {
+	if p.token != 0 && poll.remove(p.token) {
+		close(p.ended)
+	}
 	if p.pidfd >= 0 {
 		unix.Close(p.pidfd) // which takes it off the poller as well
 		p.pidfd = -1
 	}
 }
 
-// waitid is waitid(2) for this child. It gives nil for no change.
-func (p *Process) waitid(options int) (*State, error) {
+// waitid is waitid(2) for this child. It leaves s without a pid if there is no
+// change.
+func (p *Process) waitid(options int, s *State) error {
 	var info siginfo
-	s := new(State)
 	idType, id := unix.P_PID, p.pid
 	if p.pidfd >= 0 {
 		idType, id = unix.P_PIDFD, p.pidfd
 	}
-	err := ignoringEINTR(func() error { return waitid(idType, id, &info, options, &s.rusage) })
+	var err error
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = waitid(idType, id, &info, options, &s.rusage)
+	}
 	if err != nil {
 		e := &Error{Step: "waitid", Object: "pid " + itoa(p.pid), Err: err}
 		if err == unix.ECHILD {
 			e.Hint = "someone else in this process has waited for any child, or it ignores SIGCHLD"
 		}
-		return nil, e
+		return e
 	}
-	if info.pid == 0 {
-		return nil, nil
+	if info.pid != 0 {
+		s.pid, s.status = p.pid, info.waitStatus()
 	}
-	s.pid, s.status = p.pid, info.waitStatus()
-	return s, nil
+	return nil
 }
 
 // Changes of a child's state that WaitFor can wait for.
@@ -197,19 +210,23 @@ func (p *Process) WaitFor(ctx context.Context, changes int) (*State, error) {
 func (p *Process) poll(changes int) (*State, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state != nil || p.err != nil {
-		return p.state, p.err
+	if p.over() {
+		return p.result()
 	}
-	s, err := p.waitid(changes | unix.WNOHANG)
-	switch {
-	case err != nil:
+	s := new(State)
+	if err := p.waitid(changes|unix.WNOHANG, s); err != nil {
 		p.err = err
 		p.release()
-	case s != nil && (s.Exited() || s.Signaled()):
-		p.state = s
+		return nil, err
+	}
+	if s.pid == 0 {
+		return nil, nil
+	}
+	if s.Exited() || s.Signaled() {
+		p.state = *s
 		p.release()
 	}
-	return s, err
+	return s, nil
 }
 
 // Signal sends a signal. It gives [os.ErrProcessDone] for a child that has
@@ -217,7 +234,7 @@ func (p *Process) poll(changes int) (*State, error) {
 func (p *Process) Signal(s syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state != nil || p.err != nil {
+	if p.over() {
 		return os.ErrProcessDone
 	}
 	err := unix.Kill
@@ -239,13 +256,10 @@ func (p *Process) Kill() error { return p.Signal(unix.SIGKILL) }
 func (p *Process) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.state != nil || p.err != nil {
+	if p.over() {
 		return nil
 	}
 	p.err = os.ErrClosed
-	if p.token != 0 && poll.remove(p.token) {
-		close(p.ended)
-	}
 	p.release()
 	return nil
 }

@@ -28,10 +28,14 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err := p.supported(f); err != nil {
 		return nil, err
 	}
-	if !p.pdeathsig {
-		return p.start(ctx, f)
+	if p.pdeathsig {
+		return p.startLasting(ctx, f)
 	}
-	var proc *Process
+	return p.start(ctx, f)
+}
+
+// startLasting is start, on a thread that lives as long as the process.
+func (p *Plan) startLasting(ctx context.Context, f *FeatureSet) (proc *Process, err error) {
 	onLastingThread(func() { proc, err = p.start(ctx, f) })
 	return proc, err
 }
@@ -191,6 +195,9 @@ func (in *instance) failure() error {
 }
 
 func (in *instance) stepError(step uintptr, cause error) error {
+	if step == 0 { // killed before its first
+		return &Error{Step: "start", Err: cause}
+	}
 	o := in.at(step)
 	e := &Error{Step: o.name, Field: o.field, Object: o.objectText(), Err: cause}
 	switch {

@@ -1,0 +1,185 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+)
+
+// All who wait get the same state, then and later.
+func TestWaitTogether(t *testing.T) {
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := startHelper(t, &Attr{Files: []File{{Child: 0, File: r}}}, cat)
+			r.Close()
+			var wg sync.WaitGroup
+			for range 8 {
+				wg.Go(func() {
+					if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
+						t.Error(s, err)
+					}
+				})
+			}
+			w.Close() // the child's end of input
+			wg.Wait()
+			if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
+				t.Error(s, err)
+			}
+			if err := p.Kill(); err != os.ErrProcessDone {
+				t.Errorf("Kill of a reaped child: %v", err)
+			}
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A wait can be given up, and taken up again.
+func TestWaitContext(t *testing.T) {
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			p := startHelper(t, nil, sleep)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if _, err := p.Wait(ctx); err != context.Canceled {
+				t.Errorf("got %v", err)
+			}
+			if err := p.Kill(); err != nil {
+				t.Error(err)
+			}
+			if s, err := p.Wait(t.Context()); err != nil || s.Signal() != unix.SIGKILL || !s.Signaled() {
+				t.Error(s, err)
+			}
+		})
+	}
+}
+
+// Each stop and each continuation is seen once.
+func TestWaitFor(t *testing.T) {
+	helper.SkipEmulated(t, "WCONTINUED")
+	p := startHelper(t, nil, sleep)
+	for range 3 {
+		p.Signal(unix.SIGSTOP)
+		if s, err := p.WaitFor(t.Context(), Stopped|Exited); err != nil || !s.Stopped() || s.Signal() != unix.SIGSTOP {
+			t.Error(s, err)
+		}
+		p.Signal(unix.SIGCONT)
+		if s, err := p.WaitFor(t.Context(), Continued|Exited); err != nil || !s.Continued() {
+			t.Error(s, err)
+		}
+	}
+	p.Kill()
+	if s, err := p.WaitFor(t.Context(), Exited); err != nil || s.Signal() != unix.SIGKILL {
+		t.Error(s, err)
+	}
+	if s, err := p.Wait(t.Context()); err != nil || s.Signal() != unix.SIGKILL {
+		t.Error(s, err)
+	}
+	if _, err := p.WaitFor(t.Context(), 0); err == nil {
+		t.Error("a wait for nothing")
+	}
+}
+
+// A closed Process is no longer waited for, and its child is anyone's.
+func TestClose(t *testing.T) {
+	p := startHelper(t, nil, sleep)
+	waiting := make(chan error)
+	go func() {
+		_, err := p.Wait(t.Context())
+		waiting <- err
+	}()
+	if err := p.Signal(0); err != nil {
+		t.Error(err)
+	}
+	f, _ := Features()
+	if f.Pidfd {
+		p.Close()
+		if err := <-waiting; err != os.ErrClosed {
+			t.Errorf("the wait under way returned %v", err)
+		}
+		unix.Kill(p.Pid(), unix.SIGKILL)
+		if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	p.Kill()
+	if err := <-waiting; err != nil {
+		t.Error(err)
+	}
+}
+
+// A child whose status someone else has taken is an error, not a hang.
+func TestWaitStolen(t *testing.T) {
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			p := startHelper(t, nil, exit, "0")
+			if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
+				t.Fatal(err)
+			}
+			_, err := p.Wait(t.Context())
+			if !errors.Is(err, unix.ECHILD) || !strings.Contains(err.Error(), "someone else") {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// Waits hold no thread: the process has no more of them with two hundred
+// children waited for than a few.
+func TestWaitsHoldNoThread(t *testing.T) {
+	f, err := Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.Pidfd {
+		t.Skip("no pidfd here: a wait holds a thread")
+	}
+	const children = 200
+	program := tinyProgram(t, sleepForEver)
+	before := threads(t)
+	var wg sync.WaitGroup
+	var all []*Process
+	for range children {
+		p, err := Start(t.Context(), program, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+		wg.Go(func() {
+			if _, err := p.Wait(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if now := threads(t); now > before+20 {
+		t.Errorf("%d threads for %d waits, %d before", now, children, before)
+	}
+	for _, p := range all {
+		p.Kill()
+	}
+	wg.Wait()
+}
+
+func threads(t *testing.T) int {
+	t.Helper()
+	dir, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(dir)
+}

@@ -1,0 +1,5 @@
+//go:build race
+
+package vspawn
+
+const raceEnabled = true

@@ -201,6 +201,7 @@ func TestPlan(t *testing.T) {
 		{"terminal", "-setsid -ctty -foreground /bin/getty"},
 		{"group", "-pgid 0 -foreground -tty 1 /bin/true"},
 		{"credentials", "-uid 1000 -gid 1000 -groups 4,24 -chroot /srv -pdeathsig term /bin/true"},
+		{"nogroups", "-groups= /bin/true"},
 		{"keepgroups", "-uid 0 -keep-groups /bin/true"},
 		{"limits", "-rlimit stack=16M:unlimited -rlimit NOFILE=1024 -rlimit core=0 /bin/true"},
 		{"signals", "-mask INT,SIGTERM -mask 34 -default pipe,hup -ignore QUIT /bin/true"},

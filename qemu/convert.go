@@ -31,7 +31,7 @@ func findTest2JSON() (string, error) {
 }
 
 func startConverter(test2json string, event func(testEvent)) (*converter, error) {
-	cmd := exec.Command(test2json)
+	cmd := exec.Command(test2json, "-t") // without -t no test has a time
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -56,14 +56,14 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 		}
 		for _, b := range bins {
 			base := path.Base(b.Package)
-			name := base
+			name, env := base, []string{"VSPAWN_INLINING=on"}
 			if noInline {
-				name += "[noinline]"
+				name, env = base+"[noinline]", []string{"VSPAWN_INLINING=off"}
 			}
 			dir := "/tests/" + name
 			exe := path.Join(dir, base+".test")
 			p.files = append(p.files, initramfs.File{Path: exe, Host: b.Path})
-			p.binaries = append(p.binaries, wire.Binary{Name: name, Path: exe, Dir: dir})
+			p.binaries = append(p.binaries, wire.Binary{Name: name, Path: exe, Dir: dir, Env: env})
 			data, err := testdata(dirs[base], dir)
 			if err != nil {
 				return p, err

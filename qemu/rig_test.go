@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -82,7 +83,7 @@ func (g guestTest) start(t *testing.T) *Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := session{target: target, limits: g.limits, test2json: test2json, console: con, report: func(Status) {}}
+	s := session{target: target, limits: g.limits, test2json: test2json, console: con, output: io.Discard, report: func(Status) {}}
 	r := s.run(g.ctx, Boot{Kernel: g.kernel, Initramfs: image, Init: g.init})
 	var text bytes.Buffer
 	Summarize(&text, []*Result{r}, map[string]string{"RUN": g.run})
@@ -188,14 +189,14 @@ func TestGuestOnlySkips(t *testing.T) {
 
 func TestGuestExitsEarly(t *testing.T) {
 	r := guestTest{run: "^(TestExit|TestLeak)$"}.start(t)
-	wantProblem(t, r, `left a process behind`)
+	wantProblem(t, r, `left these processes behind`)
 	wantCounts(t, r, 2, 0, 0, 2)
 }
 
 // TestGuestLeaksChild has a child that would hold the output for an hour.
 func TestGuestLeaksChild(t *testing.T) {
 	r := guestTest{run: "^TestLeak$"}.start(t)
-	wantProblem(t, r, `misbehave left a process behind: pid \d+: /proc/self/exe`)
+	wantProblem(t, r, `misbehave left these processes behind: pid \d+: /proc/self/exe`)
 	wantCounts(t, r, 2, 0, 0, 0)
 }
 

@@ -1,9 +1,11 @@
 package qemu
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -30,6 +32,7 @@ type session struct {
 	limits    Limits
 	test2json string
 	console   *console
+	output    io.Writer // what the tests print
 	report    func(Status)
 
 	start   time.Time
@@ -155,6 +158,10 @@ func (s *session) record(r wire.Record) error {
 		if _, err := s.current.in.Write(r.Data); err != nil {
 			return fmt.Errorf("test2json: %w", err)
 		}
+		// Without the marks that only test2json wants.
+		if _, err := s.output.Write(bytes.ReplaceAll(r.Data, []byte{0x16}, nil)); err != nil {
+			return err
+		}
 	case wire.Hung:
 		s.res.problem("%s hangs: silent for %v%s", r.Binary, s.limits.Idle, s.where())
 	case wire.End:
@@ -227,8 +234,12 @@ func (s *session) end(r wire.Record) {
 	if r.Status != "" && !(bad && r.Status == "exit status 1") {
 		s.res.problem("%s ended with %s", r.Binary, r.Status)
 	}
-	for _, p := range r.Leaked {
-		s.res.problem("%s left a process behind: %s", r.Binary, p)
+	if n := len(r.Leaked); n > 0 {
+		more := ""
+		if n > 5 {
+			more = fmt.Sprintf(" and %d more", n-5)
+		}
+		s.res.problem("%s left these processes behind: %s%s", r.Binary, strings.Join(r.Leaked[:min(n, 5)], ", "), more)
 	}
 }
 

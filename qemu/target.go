@@ -49,7 +49,7 @@ var Targets = []Target{
 		// of our tests, every other run. It does without the instruction.
 		CPU:      "max,-cx16",
 		Console:  "ttyS0",
-		MemoryMB: 256,
+		MemoryMB: 1024,
 		CPUs:     2,
 	},
 	{
@@ -64,7 +64,7 @@ var Targets = []Target{
 		// three times as long to boot.
 		CPU:      "max,pauth-impdef=on",
 		Console:  "ttyAMA0",
-		MemoryMB: 256,
+		MemoryMB: 1024,
 		CPUs:     2,
 	},
 	{
@@ -77,7 +77,7 @@ var Targets = []Target{
 		Machine:  "virt",
 		CPU:      "rv64",
 		Console:  "ttyS0",
-		MemoryMB: 256,
+		MemoryMB: 1024,
 		CPUs:     2,
 	},
 }

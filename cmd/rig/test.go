@@ -14,6 +14,7 @@ const buildDir = "build"
 var suites = []qemu.Suite{
 	{Package: "./asm"},
 	{Package: "./vspawn"},
+	{Package: "./tests"},
 }
 
 func runTests(ctx context.Context, o *options, out *os.File) error {

@@ -78,7 +78,7 @@ func bootRecord() (wire.Record, error) {
 // list asks a binary for the names of its tests.
 func (a *agent) list(b wire.Binary) ([]string, error) {
 	var out strings.Builder
-	p, err := start(b, a.env(), []string{"-test.list=."})
+	p, err := start(b, a.env(b), []string{"-test.list=."})
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 	}
 	// The idle time takes the place of -test.timeout, which bounds the whole
 	// binary and so depends on how fast the machine is.
-	p, err := start(b, a.env(), []string{"-test.v=test2json", "-test.timeout=0", "-test.run=" + pattern})
+	p, err := start(b, a.env(b), []string{"-test.v=test2json", "-test.timeout=0", "-test.run=" + pattern})
 	if err != nil {
 		return err
 	}
@@ -117,14 +117,14 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 	return a.emit(wire.Record{Kind: wire.End, Binary: b.Name, Status: end.status, Leaked: end.leaked})
 }
 
-func (a *agent) env() []string {
-	return []string{
+func (a *agent) env(b wire.Binary) []string {
+	return append([]string{
 		"PATH=/bin",
 		"HOME=/",
 		"USER=root",
 		"TMPDIR=/tmp",
 		"VSPAWN_TARGET=" + a.plan.Target, // tells a test that it runs in a guest
-	}
+	}, b.Env...)
 }
 
 // start starts a binary in a session of its own: signals that tests send to

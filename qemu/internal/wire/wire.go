@@ -29,6 +29,7 @@ type Binary struct {
 	Name string // as the results show it
 	Path string
 	Dir  string // working directory
+	Env  []string
 }
 
 // Kind is what a Record tells.

@@ -1,0 +1,110 @@
+package qemu
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	vmtest "github.com/hugelgupf/vmtest/qemu"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares got with a file, or writes it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; if that is meant, run go test -update. Got:\n%s", file, got)
+	}
+}
+
+// TestCommand keeps what QEMU is told, for people and for tests.
+func TestCommand(t *testing.T) {
+	t.Setenv("VMTEST_QEMU", "another-qemu") // what vmtest reads must not matter
+	t.Setenv("VMTEST_QEMU_APPEND", "-another option")
+	b := Boot{Kernel: "/kernel", Initramfs: "/image", Append: []string{"extra"}}
+	for _, target := range Targets {
+		s := session{target: target}
+		o, err := vmtest.OptionsFor(vmtest.Arch(target.GOARCH), s.machine(Boot{Kernel: "/kernel", Initramfs: "/image", Init: agentInit}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		test, err := o.Cmdline()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := "run:\n" + strings.Join(target.Command(b), "\n") + "\n\ntest:\n" + strings.Join(test, "\n") + "\n"
+		golden(t, "command-"+target.Name+".golden", lines)
+	}
+}
+
+func TestSelect(t *testing.T) {
+	for list, want := range map[string]string{
+		"":                 strings.Join(Names(), " "),
+		"arm64":            "arm64",
+		"riscv64,amd64":    "riscv64 amd64",
+		" riscv64  amd64 ": "riscv64 amd64",
+		"arm64,arm64":      "arm64",
+	} {
+		targets, err := Select(list)
+		if err != nil {
+			t.Errorf("Select(%q): %v", list, err)
+		}
+		var names []string
+		for _, target := range targets {
+			names = append(names, target.Name)
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("Select(%q) = %q, want %q", list, got, want)
+		}
+	}
+	_, err := Select("arm64,vax")
+	var usage *UsageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), `unknown target "vax": choose from amd64, arm64, riscv64`) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+// TestRows finds a row that a copy left half changed.
+func TestRows(t *testing.T) {
+	seen := map[string]bool{}
+	for _, target := range Targets {
+		if seen[target.Name] {
+			t.Errorf("two rows are called %s", target.Name)
+		}
+		seen[target.Name] = true
+		if !vmtest.Arch(target.GOARCH).Valid() {
+			t.Errorf("%s: vmtest doesn't know the architecture %s", target.Name, target.GOARCH)
+		}
+		if len(target.Magic) == 0 || target.Kernel == "" || target.Package == "" || target.CPUs < 2 || target.MemoryMB == 0 {
+			t.Errorf("%s: something is missing in %+v", target.Name, target)
+		}
+	}
+}
+
+func TestParseShard(t *testing.T) {
+	for s, want := range map[string]Shard{"": {1, 1}, "1/1": {1, 1}, "2/3": {2, 3}, "10/10": {10, 10}} {
+		if got, err := ParseShard(s); err != nil || got != want {
+			t.Errorf("ParseShard(%q) = %v, %v, want %v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"1", "0/3", "4/3", "1/3x", "1/3/5", "a/b", "-1/3", "/"} {
+		var usage *UsageError
+		if got, err := ParseShard(s); !errors.As(err, &usage) {
+			t.Errorf("ParseShard(%q) = %v, %v, want a usage error", s, got, err)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+//go:build linux
+
+package main
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestSplitRun(t *testing.T) {
+	for run, want := range map[string][2]string{
+		"":                {"", ""},
+		"TestA":           {"TestA", ""},
+		"TestA/sub/x":     {"TestA", "/sub/x"},
+		"Test[/]A/sub":    {"Test[/]A", "/sub"},
+		"Test(A/x|B)/sub": {"Test(A/x|B)", "/sub"},
+		`Test\[/sub`:      {`Test\[`, "/sub"},
+	} {
+		if top, sub := splitRun(run); top != want[0] || sub != want[1] {
+			t.Errorf("splitRun(%q) = %q, %q, want %q", run, top, sub, want)
+		}
+	}
+}
+
+func TestPattern(t *testing.T) {
+	s, err := newSelector("A|B/sub", 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chosen := s.choose([]string{"TestA", "TestB", "TestC"})
+	if want := "^(TestA|TestB)$/sub"; s.pattern(chosen) != want {
+		t.Errorf("pattern %q, want %q", s.pattern(chosen), want)
+	}
+	if _, err := newSelector("(", 0, 1); err == nil {
+		t.Error("a bad expression gave no error")
+	}
+}
+
+// TestShards wants each test in one shard, and binaries of one test each not
+// all in the first.
+func TestShards(t *testing.T) {
+	binaries := [][]string{{"TestA", "TestB", "TestC"}, {"TestD"}, {"TestE"}}
+	var all []string
+	for shard := range 3 {
+		s, err := newSelector("", shard, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var here []string
+		for _, names := range binaries {
+			here = append(here, s.choose(names)...)
+		}
+		if len(here) == 0 {
+			t.Errorf("shard %d has no test", shard)
+		}
+		all = append(all, here...)
+	}
+	slices.Sort(all)
+	if want := []string{"TestA", "TestB", "TestC", "TestD", "TestE"}; !slices.Equal(all, want) {
+		t.Errorf("all shards together: %q, want %q", all, want)
+	}
+}
+
+func TestTestNames(t *testing.T) {
+	got := testNames("TestA\nBenchmarkB\nExample_c\nFuzzD\nPASS\nok \tpkg\t0.1s\n")
+	if want := []string{"TestA", "Example_c", "FuzzD"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

@@ -1,0 +1,219 @@
+package qemu
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vspawn/vspawn/qemu/internal/wire"
+)
+
+const passing = "\x16=== RUN   TestA\n\x16--- PASS: TestA (0.25s)\n\x16=== NAME  \nPASS\n"
+
+// play judges a guest that sends records and has said text on its console.
+func play(t *testing.T, text string, vmErr error, records ...wire.Record) *Result {
+	t.Helper()
+	con, err := newConsole(filepath.Join(t.TempDir(), "console.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	test2json, err := findTest2JSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	con.Write([]byte(text))
+	con.Close()
+	s := session{
+		target: Targets[0], limits: Limits{time.Minute, time.Minute}, test2json: test2json, console: con,
+		output: io.Discard, report: func(Status) {}, start: time.Now(), listed: map[string][]string{},
+		res: &Result{Target: Targets[0], Log: "console.log"},
+	}
+	for _, r := range records {
+		if err := s.record(r); err != nil {
+			s.res.problem("%v", err)
+		}
+	}
+	if s.current != nil {
+		if err := s.current.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.judge(vmErr, false)
+	return s.res
+}
+
+func records(kinds string, change func(*wire.Record)) []wire.Record {
+	var rs []wire.Record
+	for _, kind := range strings.Fields(kinds) {
+		r := wire.Record{Kind: wire.Kind(kind), Binary: "b"}
+		switch r.Kind {
+		case wire.List:
+			r.Tests = []string{"TestA"}
+		case wire.Output:
+			r.Data = []byte(passing)
+		case wire.Done:
+			r.Ran = 1
+		}
+		if change != nil {
+			change(&r)
+		}
+		rs = append(rs, r)
+	}
+	return rs
+}
+
+func TestVerdict(t *testing.T) {
+	data := func(s string) func(*wire.Record) {
+		return func(r *wire.Record) {
+			if r.Kind == wire.Output {
+				r.Data = []byte(s)
+			}
+		}
+	}
+	tests := []struct {
+		name    string
+		records []wire.Record
+		console string
+		vmErr   error
+		want    string // problems, "" for none
+		passed  bool
+	}{
+		{name: "pass", records: records("boot list start output end done", nil), passed: true},
+		{name: "no closing record", records: records("boot list start output end", nil),
+			want: "the guest ended without its closing record, with no test running"},
+		{name: "no event", want: "the guest ended before its first event"},
+		{name: "no event and an error", vmErr: errors.New("exit status 1"),
+			want: "the guest ended before its first event (QEMU: exit status 1)"},
+		{name: "error at the end", records: records("boot list start output end done", nil), vmErr: errors.New("exit status 1"),
+			want: "QEMU: exit status 1"},
+		{name: "panic after the closing record", records: records("boot list start output end done", nil),
+			console: "x\r\n[ 1.0] Kernel panic - not syncing\r\n", want: "the console says: [ 1.0] Kernel panic - not syncing"},
+		{name: "bad last line without an end", records: records("boot list start output end done", nil),
+			console: "BUG: at x", want: "the console says: BUG: at x"},
+		{name: "a plain failure", records: records("boot list start output end done", func(r *wire.Record) {
+			data("\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.25s)\n\x16=== NAME  \nFAIL\n")(r)
+			if r.Kind == wire.End {
+				r.Status = "exit status 1"
+			}
+		})},
+		{name: "killed", records: records("boot list start output end done", func(r *wire.Record) {
+			if r.Kind == wire.End {
+				r.Status = "killed by SIGSEGV"
+			}
+		}), want: "b ended with killed by SIGSEGV"},
+		{name: "a failing status with no failed test", records: records("boot list start output end done", func(r *wire.Record) {
+			if r.Kind == wire.End {
+				r.Status = "exit status 1"
+			}
+		}), want: "b ended with exit status 1"},
+		{name: "a test that never began", records: records("boot list start output end done", func(r *wire.Record) {
+			if r.Kind == wire.List {
+				r.Tests = []string{"TestA", "TestB"}
+			}
+		}), want: "b did not run 1 of its tests: TestB"},
+		{name: "a test without an end", records: records("boot list start output end done", data("\x16=== RUN   TestA\n"))},
+		{name: "a leak", records: records("boot list start output end done", func(r *wire.Record) {
+			if r.Kind == wire.End {
+				r.Leaked = []string{"pid 9: x"}
+			}
+		}), want: "b left these processes behind: pid 9: x"},
+		{name: "a closing record that counts otherwise", records: records("boot list start output end done", func(r *wire.Record) {
+			if r.Kind == wire.Done {
+				r.Ran = 2
+			}
+		}), want: "the guest says it ran 2 binaries; 1 began"},
+		{name: "no test", records: records("boot list done", func(r *wire.Record) { r.Tests, r.Ran = nil, 0 }),
+			want: "no test passed: 0 skipped, nothing else ran"},
+		{name: "only skips", records: records("boot list start output end done", data("\x16=== RUN   TestA\n    a.go:1: why\n\x16--- SKIP: TestA (0.00s)\n\x16=== NAME  \nPASS\n")),
+			want: "no test passed: 1 skipped, nothing else ran"},
+		{name: "output of nobody", records: records("boot list output", nil),
+			want: "the guest sent output of b, which it never started\nthe guest ended without its closing record, with no test running"},
+		{name: "unknown kind", records: records("boot list start output end x done", nil), want: `the guest sent an event of unknown kind "x"`},
+		{name: "broken", records: records("boot broken", func(r *wire.Record) {
+			if r.Kind == wire.Broken {
+				r.Status = "no plan"
+			}
+		}), want: "the guest's agent failed: no plan\nthe guest ended without its closing record, with no test running"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := play(t, tt.console, tt.vmErr, tt.records...)
+			if got := strings.Join(r.Problems, "\n"); got != tt.want {
+				t.Errorf("problems:\n%s\nwant:\n%s", got, tt.want)
+			}
+			if r.Passed() != tt.passed {
+				t.Errorf("passed: %v, want %v", r.Passed(), tt.passed)
+			}
+		})
+	}
+}
+
+func TestTestTimes(t *testing.T) {
+	r := play(t, "", nil, records("boot list start output end done", nil)...)
+	if len(r.Tests) != 1 || r.Tests[0].Elapsed != 250*time.Millisecond {
+		t.Errorf("tests: %+v, want one of 0.25 s", r.Tests)
+	}
+}
+
+func TestConsole(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "log")
+	c, err := newConsole(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "\x1bc\x1b[?7lfirmware\r\n\r\nKernel pa"
+	c.Write([]byte(text))
+	c.Write([]byte("nic\nlast"))
+	c.Close()
+	if want := []string{"firmware", "Kernel panic", "last"}; !slices.Equal(c.tail, want) {
+		t.Errorf("tail: %q, want %q", c.tail, want)
+	}
+	if want := []string{"Kernel panic"}; !slices.Equal(c.bad, want) {
+		t.Errorf("bad: %q, want %q", c.bad, want)
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != text+"nic\nlast" {
+		t.Errorf("log: %q, %v", b, err)
+	}
+}
+
+// TestSummary shows all kinds of outcomes.
+func TestSummary(t *testing.T) {
+	long := make([]string, 3*failureLines)
+	for i := range long {
+		long[i] = "line"
+	}
+	good := play(t, "", nil, records("boot list start output end done", func(r *wire.Record) { r.Kernel = "6.12" })...)
+	good.Boot, good.Wall = 1500*time.Millisecond, 3*time.Second
+	good.Tests = append(good.Tests,
+		&Test{Binary: "b", Name: "TestS", Outcome: Skip, Output: []string{"=== RUN   TestS", "    a.go:1: not here", "--- SKIP"}},
+		&Test{Binary: "c", Name: "TestS", Outcome: Skip, Output: []string{"    a.go:1: not here"}},
+		&Test{Binary: "c", Name: "TestT", Outcome: Skip})
+	bad := play(t, "dying\n", nil, records("boot list start", nil)...)
+	bad.Target, bad.Boot = Targets[1], 2*time.Second
+	bad.Tests = []*Test{
+		{Binary: "b", Name: "TestF", Outcome: Fail, Output: long},
+		{Binary: "b", Name: "TestF/sub", Outcome: Fail},
+		{Binary: "b", Name: "TestU", Outcome: Unfinished},
+	}
+	none := &Result{Target: Targets[2], Log: "console.log", Problems: []string{"QEMU did not start"}}
+	results := []*Result{good, bad, none}
+	var text bytes.Buffer
+	Summarize(&text, results, map[string]string{"RUN": "it's$", "KERNEL_" + Targets[1].Name: "/my kernel"})
+	golden(t, "summary.golden", text.String())
+
+	dir := t.TempDir()
+	if err := writeJUnit(dir, results); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "junit.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "junit.golden", string(b))
+}

@@ -76,8 +76,8 @@ func (m *mapWriter) run(in *instance) {
 				return e
 			}
 		}
-		_, err := m.sock.Write(b[:])
-		return err
+		m.sock.Write(b[:]) // if the child is gone, its own error says more
+		return nil
 	}()
 }
 

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
@@ -123,6 +124,15 @@ func cgroup(t *testing.T) (dir *os.File, path string) {
 	}
 	t.Cleanup(func() { dir.Close() })
 	return dir, path
+}
+
+// pin keeps what a child's system call points to on the heap until the test
+// ends, and gives its address.
+func pin[T any](t *testing.T, v *T) uintptr {
+	var p runtime.Pinner
+	p.Pin(v)
+	t.Cleanup(p.Unpin)
+	return asmtest.Addr(v)
 }
 
 // waiting starts a child that runs until the test ends.

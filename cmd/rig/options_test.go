@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/qemu"
+)
+
+func TestParseOptions(t *testing.T) {
+	o, err := parseOptions([]string{
+		"TARGETS=riscv64,arm64", "RUN=^TestX$", "SHARD=2/3", "TIMEOUT=90s", "LIMIT=1h", "JOBS=3",
+		"KERNEL_arm64=/a=b", "PATH=/bin", "TARGET=",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.targets) != 2 || o.targets[0].Name != "riscv64" || o.run != "^TestX$" || o.shard != (qemu.Shard{I: 2, N: 3}) ||
+		o.limits != (qemu.Limits{Idle: 90 * time.Second, Total: time.Hour}) || o.jobs != 3 ||
+		!reflect.DeepEqual(o.kernels, map[string]string{"arm64": "/a=b"}) || o.given["RUN"] != "^TestX$" {
+		t.Errorf("options: %+v", o)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	o, err := parseOptions(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.targets) != len(qemu.Targets) || o.shard != (qemu.Shard{I: 1, N: 1}) || o.limits.Idle <= 0 || o.limits.Total <= 0 || len(o.kernels) != 0 {
+		t.Errorf("options: %+v", o)
+	}
+}
+
+// TestBadOptions wants one line that holds what was given.
+func TestBadOptions(t *testing.T) {
+	for _, v := range []string{
+		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "JOBS=many", "KERNEL_vax=/x",
+	} {
+		_, err := parseOptions([]string{v})
+		var usage *qemu.UsageError
+		if !errors.As(err, &usage) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: error %v", v, err)
+			continue
+		}
+		_, value, _ := strings.Cut(v, "=")
+		if !strings.Contains(err.Error(), value) {
+			t.Errorf("%s: the error doesn't say the value: %v", v, err)
+		}
+	}
+}
+
+func TestOne(t *testing.T) {
+	for _, tt := range []struct{ env, want string }{
+		{"TARGET=arm64", "arm64"},
+		{"TARGETS=riscv64", "riscv64"},
+		{"TARGETS=riscv64 arm64", ""},
+		{"TARGET=vax", ""},
+		{"RUN=x", ""},
+	} {
+		o, err := parseOptions([]string{tt.env})
+		if err != nil {
+			t.Fatal(err)
+		}
+		target, err := o.one()
+		var usage *qemu.UsageError
+		if target.Name != tt.want || (err == nil) != (tt.want != "") || err != nil && !errors.As(err, &usage) {
+			t.Errorf("%s: %q, %v, want %q", tt.env, target.Name, err, tt.want)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errFailed, 1},
+		{errors.New("broken"), 1},
+		{fmt.Errorf("image: %w", &initramfs.InputError{Err: errors.New("no such package")}), 2},
+		{mainErr(t.Context(), []string{"dance"}), 2},
+		{mainErr(t.Context(), nil), 2},
+	} {
+		if got := status(tt.err); got != tt.want {
+			t.Errorf("status of %v: %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}

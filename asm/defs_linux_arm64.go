@@ -1,5 +1,7 @@
 package asm
 
+//lint:file-ignore U1000 the assembly has them from go_asm.h
+
 // Numbers from the kernel's headers: the architecture's system calls, and the
 // flags of a plain vfork (include/uapi/linux/sched.h, asm/signal.h).
 const (

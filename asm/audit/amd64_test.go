@@ -23,16 +23,16 @@ var amd64 = &architecture{
 			o.flow = syscall
 		case x86asm.JMP:
 			o.flow = jump
-		case x86asm.CALL:
+		case x86asm.CALL, x86asm.LCALL:
 			o.flow = call
-		case x86asm.LCALL, x86asm.LJMP:
+		case x86asm.LJMP:
 			o.flow = indirect
 		case x86asm.RET, x86asm.LRET, x86asm.IRET, x86asm.IRETD, x86asm.IRETQ:
 			o.flow = ret
 		case x86asm.JE:
 			o.ifZero = true
 		}
-		if _, ok := inst.Args[0].(x86asm.Rel); !ok && (o.flow == jump || o.flow == call) {
+		if o.flow == jump && o.rel == 0 {
 			o.flow = indirect
 		}
 		switch name := inst.Op.String(); {

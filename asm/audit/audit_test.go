@@ -38,7 +38,7 @@ const (
 	next     flow = iota // on to the following op
 	jump                 // to rel
 	branch               // to rel or on
-	call                 // to rel, and back
+	call                 // to rel, and back; 0 is to wherever a register says
 	ret                  // to the caller
 	indirect             // to wherever a register says
 	syscall
@@ -190,7 +190,7 @@ func mentions(text, register string) bool {
 func calls(f *function) (targets []int, err error) {
 	found := map[int]int{}
 	err = walk(f, 0, map[int]bool{}, func(at int, o op) error {
-		if o.flow == call {
+		if o.flow == call && o.rel != 0 {
 			found[at] = at + o.rel
 		}
 		return nil

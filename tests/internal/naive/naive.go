@@ -7,6 +7,8 @@ package naive
 
 import "golang.org/x/sys/unix"
 
+//lint:file-ignore U1000 the assembly has these from go_asm.h
+
 const (
 	sysClone   = unix.SYS_CLONE
 	vforkFlags = unix.CLONE_VM | unix.CLONE_VFORK | int(unix.SIGCHLD)

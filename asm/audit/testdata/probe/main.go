@@ -7,10 +7,10 @@ import "github.com/vspawn/vspawn/asm"
 func callVfork() uintptr { return asm.Vfork() }
 
 //go:noinline
-func callVforkByValue(vfork func() uintptr) uintptr { return vfork() }
+func call(f func() uintptr) uintptr { return f() }
 
 func main() {
 	asm.Spawn(new(asm.Program))
 	callVfork()
-	callVforkByValue(asm.Vfork)
+	call(asm.Vfork)
 }

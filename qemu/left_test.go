@@ -46,18 +46,31 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// untilKilled makes the guest of TestGuestNeverSpeaks stay.
+const untilKilled = "QEMU_TEST_UNTIL_KILLED"
+
 // TestKilledRigLeavesNoQEMU kills another rig, a test of this binary, by the
 // signal that nobody can handle.
 func TestKilledRigLeavesNoQEMU(t *testing.T) {
+	tmp := t.TempDir()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestGuestNeverSpeaks$")
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, untilKilled+"=1")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var pids []string
-	waitFor(t, "the other rig's QEMU", func() bool {
-		pids = qemusOf(cmd.Process.Pid)
-		return len(pids) > 0
+	// A QEMU that writes to its dead parent dies of that: this one must be quiet.
+	waitFor(t, "the other rig's guest", func() bool {
+		logs, _ := filepath.Glob(filepath.Join(tmp, "*/*/console.log"))
+		for _, log := range logs {
+			b, _ := os.ReadFile(log)
+			return strings.Contains(string(b), "silent from now on")
+		}
+		return false
 	})
+	pids := qemusOf(cmd.Process.Pid)
+	if len(pids) == 0 {
+		t.Error("the other rig's QEMU is not there")
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,12 @@
-// Silent is an init that never says anything.
+// Silent is an init that never says anything but a greeting on the console.
 package main
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
-func main() { time.Sleep(time.Hour) }
+func main() {
+	fmt.Println("silent from now on")
+	time.Sleep(time.Hour)
+}

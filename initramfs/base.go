@@ -48,6 +48,10 @@ func DefaultCommands() []string {
 // give another base.
 const layout = "1"
 
+// tags choose gosh's plain line editor. The other one hangs now and then when a
+// line is entered, seen on guests with one processor.
+const tags = "goshliner"
+
 // base gives the path of the archive with the commands, built if it is not in the
 // cache.
 func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
@@ -108,7 +112,7 @@ func (e *goEnv) key(commands []string) (string, error) {
 	h := sha256.New()
 	same := *e
 	same.GOROOT, same.GOMOD = "", "" // places, which say nothing of what is there
-	fmt.Fprintln(h, layout, same, buildFlags, commands)
+	fmt.Fprintln(h, layout, tags, same, buildFlags, commands)
 	for _, name := range []string{e.GOMOD, filepath.Join(filepath.Dir(e.GOMOD), "go.sum")} {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -161,6 +165,7 @@ func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, fil
 			golang.WithGOROOT(env.GOROOT),
 			golang.WithGO111MODULE("on"),
 			golang.WithWorkingDir(s.Dir),
+			golang.WithBuildTag(tags),
 		),
 		LookupEnv:    &findpkg.Env{}, // not the user's GBB_PATH and UROOT_SOURCE
 		GenSrcDir:    src,
@@ -175,8 +180,8 @@ func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, fil
 	exe := filepath.Join(src, "bb")
 	compiler := s.Toolchain
 	compiler.Dir = filepath.Join(src, "src/bb.u-root.com/bb")
-	args := append([]string{"build"}, buildFlags...)
-	if _, err := compiler.run(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, append(args, "-o", exe, ".")...); err != nil {
+	args := slices.Concat([]string{"build", "-tags=" + tags, "-o", exe}, buildFlags, []string{"."})
+	if _, err := compiler.run(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, args...); err != nil {
 		return fmt.Errorf("initramfs: compiling the commands: %w", err)
 	}
 

@@ -109,15 +109,7 @@ func (s *state) read(args []string) {
 	s.Tgid, _ = strconv.Atoi(statusField("self", "Tgid"))
 	s.Pgid, _ = unix.Getpgid(0)
 	s.Sid, _ = unix.Getsid(0)
-	second, done := make(chan thread), make(chan struct{})
-	defer close(done)
-	go func() {
-		runtime.LockOSThread() // ours is taken, so this is another
-		defer runtime.UnlockOSThread()
-		second <- thread{unix.Getpid(), unix.Getppid(), unix.Gettid()}
-		<-done
-	}()
-	s.Second = <-second
+	onSecondThread(func() { s.Second = thread{unix.Getpid(), unix.Getppid(), unix.Gettid()} })
 	if tasks, err := os.ReadDir("/proc/self/task"); err == nil {
 		for _, t := range tasks {
 			tid, _ := strconv.Atoi(t.Name())

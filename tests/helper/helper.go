@@ -87,7 +87,7 @@ func emulator() string {
 	if err != nil {
 		panic(err)
 	}
-	real, err := os.Readlink(fmt.Sprintf("/proc/self/task/%d/exe", os.Getpid()))
+	real, err := os.Readlink("/proc/thread-self/exe")
 	if err != nil {
 		panic(err)
 	}

@@ -1,8 +1,10 @@
 package vspawn
 
 import (
+	"fmt"
 	"os"
 	"syscall"
+	"time"
 )
 
 // Attr is everything that a child can be given. The zero value inherits: the
@@ -17,16 +19,28 @@ type Attr struct {
 	// is when the Plan is compiled; an empty list gives an empty one.
 	Env []string
 
-	// Dir is the working directory. It is entered after Chroot, and with the
-	// child's own credentials. A relative path of the program is then
-	// relative to it.
-	Dir string
+	// Dir is the working directory. It is entered in the child's root, and
+	// with its own credentials. A relative path of the program is then
+	// relative to it. DirFD is the same by a descriptor (fchdir(2)).
+	Dir   string
+	DirFD *int
+
+	// ExecFD is a descriptor of the program itself, a file from memfd_create
+	// included (execveat(2), Linux 3.19); the path is then empty. A script
+	// can't be started so: its interpreter would find the descriptor closed.
+	ExecFD *int
 
 	// Files is the child's descriptor table. nil passes on 0, 1 and 2; any
 	// other value, an empty one too, is the whole table. Sources may repeat
 	// and overlap the targets in any way. The sources must stay open while
 	// Start runs.
 	Files []File
+
+	// InheritFiles passes on, besides Files, every descriptor that is not
+	// close-on-exec, but for those in CloseRanges. A goroutine elsewhere that
+	// opens one without O_CLOEXEC does so at the child's expense.
+	InheritFiles bool
+	CloseRanges  []Range
 
 	// Setsid makes the child the leader of a new session (setsid(2)).
 	Setsid bool
@@ -58,6 +72,38 @@ type Attr struct {
 	// the process was started with, as under os/exec.
 	Rlimits []Rlimit
 
+	// Nice is the nice value, -20 to 19 (setpriority(2)).
+	Nice *int
+
+	// IOPriority is the priority of reading and writing (ioprio_set(2)).
+	IOPriority *IOPriority
+
+	// Scheduler is the scheduling policy (sched_setattr(2)).
+	Scheduler *Scheduler
+
+	// Affinity are the CPUs that the child may run on (sched_setaffinity(2)).
+	Affinity []int
+
+	// CoreSched puts the child alone on a core as long as it runs: no thread
+	// that is not its own, or its children's, runs beside it on the core's
+	// other hardware threads (PR_SCHED_CORE, Linux 5.14 with CONFIG_SCHED_CORE).
+	CoreSched bool
+
+	// TimerSlack is by how much timers may be late (PR_SET_TIMERSLACK).
+	TimerSlack time.Duration
+
+	// OOMScoreAdj is how willingly the kernel kills the child when memory runs
+	// out, -1000 to 1000 (proc_pid_oom_score_adj(5)). It needs /proc.
+	OOMScoreAdj *int
+
+	// Personality is the execution domain, such as ADDR_NO_RANDOMIZE
+	// (personality(2)).
+	Personality *uintptr
+
+	// NewKeyring gives the child a session keyring of its own (keyctl(2),
+	// KEYCTL_JOIN_SESSION_KEYRING).
+	NewKeyring bool
+
 	// Chroot is the child's root directory (chroot(2)). Without Dir the child
 	// starts in "/" of it.
 	Chroot string
@@ -70,6 +116,41 @@ type Attr struct {
 	// them all, unless KeepGroups says otherwise; alone, nil keeps them.
 	Groups     []int
 	KeepGroups bool
+
+	// Capabilities are the permitted, effective and inheritable sets, exactly
+	// (capset(2)). A change of UID leaves them as they are asked for here.
+	Capabilities *Capabilities
+
+	// Ambient are the capabilities that the program keeps without being
+	// privileged itself (PR_CAP_AMBIENT_RAISE, Linux 4.3). Without
+	// Capabilities they are added to the parent's permitted, effective and
+	// inheritable ones.
+	Ambient CapSet
+
+	// Bounding limits what the program and its children can ever gain
+	// (PR_CAPBSET_DROP).
+	Bounding *CapSet
+
+	// Securebits say what being root means (PR_SET_SECUREBITS).
+	Securebits *int
+
+	// KeepCaps keeps the permitted capabilities over a change of UID
+	// (PR_SET_KEEPCAPS). execve gives them up all the same, unless they are
+	// Ambient.
+	KeepCaps bool
+
+	// NoNewPrivs takes from execve the power to grant privileges
+	// (PR_SET_NO_NEW_PRIVS, Linux 3.5).
+	NoNewPrivs bool
+
+	// Landlock restricts the child to what its rules allow (landlock(7),
+	// Linux 5.13). It needs NoNewPrivs or CAP_SYS_ADMIN.
+	Landlock *Landlock
+
+	// Seccomp is a filter of system calls (seccomp(2)). It is the last thing
+	// before execve, or execveat, which it has to let pass. It needs
+	// NoNewPrivs or CAP_SYS_ADMIN.
+	Seccomp []BPF
 
 	// SignalMask is the set of blocked signals when the program starts. nil
 	// passes on that of the thread that calls Start, which Go leaves empty.
@@ -92,6 +173,14 @@ type Attr struct {
 	// (namespaces(7)).
 	Cloneflags uintptr
 
+	// Setns are existing namespaces that the child enters (setns(2)).
+	Setns []Namespace
+
+	// Unshareflags are new namespaces that the child makes itself, after
+	// Setns (unshare(2)). Cloneflags are the better way, except beside Setns;
+	// CLONE_NEWPID here is for the child's children.
+	Unshareflags uintptr
+
 	// UIDMap and GIDMap are written for a child in a new user namespace
 	// (CLONE_NEWUSER) by the parent while the child waits, before any other
 	// attribute applies (user_namespaces(7)). setgroups(2) is denied in the
@@ -104,6 +193,30 @@ type Attr struct {
 	// in (CLONE_INTO_CGROUP, Linux 5.7).
 	Cgroup *int
 
+	// PrivateMounts keeps mounts in the child's namespace from the parent's,
+	// and the parent's from the child's (MS_REC|MS_PRIVATE on "/"); Mounts
+	// and PivotRoot imply it. All three need CLONE_NEWNS.
+	PrivateMounts bool
+
+	// Mounts are mounted in their order (mount(2)).
+	Mounts []Mount
+
+	// PivotRoot is a mount point that becomes the root; the old one is
+	// unmounted (pivot_root(2)).
+	PivotRoot string
+
+	// Hostname is the name in a new UTS namespace: CLONE_NEWUTS.
+	Hostname string
+
+	// Ptrace has the thread that calls Start trace the child (ptrace(2),
+	// PTRACE_TRACEME), which stops by SIGTRAP before its first instruction.
+	// The caller must have called runtime.LockOSThread.
+	Ptrace bool
+
+	// StartStopped stops the child by SIGSTOP before its first instruction.
+	// SIGCONT lets it go on.
+	StartStopped bool
+
 	// Syscalls are the caller's own, each made at its place among the others.
 	Syscalls []Syscall
 }
@@ -113,6 +226,91 @@ type File struct {
 	Child  int      // its number in the child
 	Parent int      // the parent's descriptor that it is a copy of
 	File   *os.File // if not nil, taken instead of Parent, and kept from the collector
+
+	// Path, if not empty, is opened by the child instead, in its own root and
+	// directory and with its own credentials (open(2)).
+	Path  string
+	Flags int    // O_RDONLY and so on
+	Mode  uint32 // of a file that is created
+}
+
+// A Range is a range of descriptors, both ends in it. Last 0 has no end.
+type Range struct{ First, Last int }
+
+// An IOPriority is a class, IOPRIO_CLASS_RT 1, IOPRIO_CLASS_BE 2 or
+// IOPRIO_CLASS_IDLE 3, and a level in it, 0 to 7, 0 first.
+type IOPriority struct{ Class, Level int }
+
+// A Scheduler is a scheduling policy with its parameters (sched(7)).
+type Scheduler struct {
+	Policy   int    // unix.SCHED_FIFO and so on
+	Flags    uint64 // SCHED_FLAG_RESET_ON_FORK and so on
+	Priority int    // for SCHED_FIFO and SCHED_RR, 1 to 99
+
+	// For SCHED_DEADLINE: Runtime in each Period, before Deadline.
+	Runtime, Deadline, Period time.Duration
+}
+
+// A CapSet is a set of capabilities (capabilities(7)).
+type CapSet uint64
+
+// Caps is the set of the capabilities with the numbers given, such as
+// unix.CAP_NET_BIND_SERVICE.
+func Caps(list ...int) CapSet {
+	var s CapSet
+	for _, c := range list {
+		s |= 1 << c
+	}
+	return s
+}
+
+// String gives the set as /proc/PID/status does.
+func (s CapSet) String() string { return fmt.Sprintf("%#x", uint64(s)) }
+
+// Capabilities are the three sets that capset(2) sets.
+type Capabilities struct{ Permitted, Effective, Inheritable CapSet }
+
+// Landlock is a ruleset (landlock(7)). What it handles is denied, except for
+// what the rules allow.
+type Landlock struct {
+	FS    uint64 // unix.LANDLOCK_ACCESS_FS_…: what is handled
+	Net   uint64 // unix.LANDLOCK_ACCESS_NET_…, Linux 6.7
+	Scope uint64 // unix.LANDLOCK_SCOPE_…, Linux 6.12
+	Paths []LandlockPath
+	Ports []LandlockPort
+}
+
+// A LandlockPath allows access beneath a path.
+type LandlockPath struct {
+	Path  string
+	Allow uint64
+}
+
+// A LandlockPort allows access to a TCP port.
+type LandlockPort struct {
+	Port  int
+	Allow uint64
+}
+
+// BPF is an instruction of a classic BPF program (struct sock_filter).
+type BPF struct {
+	Op     uint16
+	Jt, Jf uint8
+	K      uint32
+}
+
+// A Namespace is one, or several, of another process.
+type Namespace struct {
+	FD    int     // a descriptor from /proc/PID/ns, or a pidfd (Linux 5.8)
+	Pid   int     // if not 0, the process itself, instead of FD (Linux 5.8)
+	Flags uintptr // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for that one
+}
+
+// A Mount is one mount(2).
+type Mount struct {
+	Source, Target, Type string
+	Flags                uintptr // unix.MS_BIND and so on
+	Data                 string
 }
 
 // An Rlimit is one resource limit, in the resource's own unit; ^uint64(0) is

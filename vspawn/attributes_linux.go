@@ -25,16 +25,40 @@ var attributes = []attribute{
 	{"Setsid", "before the terminal, which only a session leader can take", addSetsid},
 	{"Pgid", "before the group is made the foreground", addPgid},
 	{"TTY", "while the parent's descriptor of it is still open", addTTY},
-	{"Umask", "anywhere before exec", addUmask},
-	{"Files", "before RLIMIT_NOFILE can forbid a number, and before the credentials change", addFiles},
+	{"Scheduler", "while privileged; before Nice, which it sets as well", addScheduler},
+	{"Nice", "while privileged, to lower it", addNice},
+	{"IOPriority", "while privileged", addIOPriority},
+	{"Affinity", "while privileged", addAffinity},
+	{"CoreSched", "anywhere before exec", addCoreSched},
+	{"TimerSlack", "anywhere before exec", addTimerSlack},
+	{"OOMScoreAdj", "while privileged, and while /proc is the parent's", addOOMScoreAdj},
+	{"Personality", "before exec, which heeds it", addPersonality},
+	{"NewKeyring", "before the credentials: the keyring is the parent's user's", addKeyring},
+	{"Setns", "while privileged, and while the parent's descriptors are still open", addSetns},
+	{"Unshareflags", "after Setns, so that the new namespaces lie in those entered", addUnshare},
+	{"Hostname", "in the new UTS namespace, while privileged", addHostname},
+	{"Mounts", "in the new mount namespace, while privileged", addMounts},
+	{"PivotRoot", "after Mounts, which may make its mount point", addPivotRoot},
+	{"Chroot", "while privileged, and in the new root", addChroot},
+	{"Umask", "before Path of Files creates one", addUmask},
+	{"Files", "after the last use of the parent's descriptors by their own numbers", addFiles},
 	{"Rlimits", "while privileged, to raise a hard limit", addRlimits},
-	{"Chroot", "while privileged", addChroot},
+	{"Bounding", "while privileged", addBounding},
+	{"Securebits", "before UID, on which some of them bear", addSecurebits},
+	{"KeepCaps", "before UID, which would drop the capabilities", addKeepCaps},
 	{"Groups", "while privileged", addGroups},
 	{"GID", "before UID, which gives up the right to change it", addGID},
-	{"UID", "last of the credentials", addUID},
+	{"UID", "last of the ids", addUID},
 	{"Dir", "in the new root, and with the child's own rights", addDir},
+	{"Files.Path", "relative to Dir, and with the child's own rights", addOpens},
+	{"NoNewPrivs", "before Landlock and Seccomp, to which it is the key", addNoNewPrivs},
+	{"Landlock", "after Files.Path, which it would restrict", addLandlock},
+	{"Capabilities", "after UID, which changes them, and after Landlock, which may need one", addCapabilities},
 	{"Pdeathsig", "after the credentials, whose change clears it", addPdeathsig},
-	{"SignalMask", "last: a signal that was pending may end the child from here on", addMask},
+	{"Ptrace", "late: the tracer sees no more than the exec", addPtrace},
+	{"Rlimits.NOFILE", "after the last descriptor is made, unless it takes privileges", addNofile},
+	{"SignalMask", "late: a signal that was pending may end the child from here on", addMask},
+	{"Seccomp", "last: the filter needs to let pass no more than execve", addSeccomp},
 }
 
 func addCgroup(c *compiler) error {
@@ -43,7 +67,7 @@ func addCgroup(c *compiler) error {
 	}
 	c.plan.cgroup = *c.attr.Cgroup
 	c.plan.cloneFlags |= unix.CLONE_INTO_CGROUP
-	return c.descriptor("Cgroup", *c.attr.Cgroup)
+	return nil
 }
 
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
@@ -152,9 +176,6 @@ func addTTY(c *compiler) error {
 	case a.Setsid && a.Foreground && !a.ControllingTTY:
 		return refuse("Foreground", "contradicts Setsid without ControllingTTY: a new session has no terminal")
 	}
-	if err := c.descriptor("TTY", *a.TTY); err != nil {
-		return err
-	}
 	if a.ControllingTTY {
 		c.op(op{field: "ControllingTTY", name: "ioctl", nr: unix.SYS_IOCTL,
 			args: []arg{dec(*a.TTY), name("TIOCSCTTY", unix.TIOCSCTTY), dec(0)}})
@@ -184,17 +205,33 @@ func addRlimits(c *compiler) error {
 	for i, r := range c.attr.Rlimits {
 		field := index("Rlimits", i)
 		switch {
-		case r.Resource < 0 || r.Resource > unix.RLIMIT_RTTIME:
+		case r.Resource < 0 || r.Resource >= len(rlimitNames):
 			return refuse(field, "%d is not a resource", r.Resource)
 		case r.Soft > r.Hard:
 			return refuse(field, "the soft limit %d is above the hard limit %d", r.Soft, r.Hard)
 		case set[r.Resource]:
-			return refuse(field, "resource %d is named twice", r.Resource)
+			return refuse(field, "%s is named twice", rlimitName(r.Resource))
 		}
 		set[r.Resource] = true
-		c.rlimit(field, r)
+		if r.Resource != unix.RLIMIT_NOFILE || raisesNofile(r) {
+			c.rlimit(field, r)
+		}
 	}
-	if r, raised := raisedNofile(); raised && !set[unix.RLIMIT_NOFILE] {
+	return nil
+}
+
+// addNofile sets the limit of descriptors, if addRlimits has not: to lower it
+// takes no privilege, and may not be in the way of Files.
+func addNofile(c *compiler) error {
+	for i, r := range c.attr.Rlimits {
+		if r.Resource == unix.RLIMIT_NOFILE {
+			if !raisesNofile(r) {
+				c.rlimit(index("Rlimits", i), r)
+			}
+			return nil
+		}
+	}
+	if r, raised := raisedNofile(); raised {
 		c.rlimit("", r)
 	}
 	return nil
@@ -234,10 +271,15 @@ func addUID(c *compiler) error { return c.id("UID", "setresuid", sysSetresuid, c
 
 func addDir(c *compiler) error {
 	dir := c.attr.Dir
-	if dir == "" && c.attr.Chroot != "" {
+	switch {
+	case c.attr.DirFD != nil && dir != "":
+		return refuse("DirFD", "contradicts Dir")
+	case c.attr.DirFD != nil:
+		c.op(op{field: "DirFD", name: "fchdir", nr: unix.SYS_FCHDIR, args: []arg{dec(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
+		return nil
+	case dir == "" && c.attr.Chroot != "":
 		dir = "/" // or the working directory would be a way out of the new root
-	}
-	if dir == "" {
+	case dir == "":
 		return nil
 	}
 	return c.path("Dir", "chdir", unix.SYS_CHDIR, dir)

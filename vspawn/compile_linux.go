@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"math"
 	"os"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
 )
 
 // Compile checks what a child is to be given and puts the child's system calls
@@ -25,7 +28,7 @@ func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if argv == nil {
 		argv = []string{path}
 	}
-	c := &compiler{attr: attr, plan: &Plan{ownTable: len(attr.Syscalls) > 0}, top: 3}
+	c := &compiler{attr: attr, plan: &Plan{ownTable: len(attr.Syscalls) > 0 || attr.InheritFiles}}
 	c.mem = &c.plan.mem
 	env := attr.Env
 	if env == nil {
@@ -37,6 +40,9 @@ func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if err := checkSyscalls(c); err != nil {
 		return nil, err
 	}
+	if err := c.checkDescriptors(); err != nil {
+		return nil, err
+	}
 	c.op(op{kind: opUnshareFiles, name: "close_range", nr: unix.SYS_CLOSE_RANGE})
 	for _, a := range attributes {
 		addSyscalls(c, a.field)
@@ -44,14 +50,21 @@ func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 			return nil, err
 		}
 	}
-	c.op(op{name: "execve", nr: unix.SYS_EXECVE, object: path,
-		args: []arg{
-			{val: c.mem.str(path), show: quotedString(path)},
-			{val: c.mem.strs(argv), show: slices.Clone(argv)},
-			{val: c.mem.strs(env), show: environment(len(env))},
-		}})
-	c.plan.top = c.top
+	c.exec(path, argv, env)
 	return c.plan, nil
+}
+
+func (c *compiler) exec(path string, argv, env []string) {
+	vectors := []arg{
+		{val: c.mem.strs(argv), show: slices.Clone(argv)},
+		{val: c.mem.strs(env), show: environment(len(env))},
+	}
+	if fd := c.attr.ExecFD; fd != nil {
+		c.op(op{field: "ExecFD", name: "execveat", nr: unix.SYS_EXECVEAT, object: *fd,
+			args: slices.Concat([]arg{dec(c.at(*fd)), c.str("")}, vectors, []arg{name("AT_EMPTY_PATH", unix.AT_EMPTY_PATH)})})
+		return
+	}
+	c.op(op{name: "execve", nr: unix.SYS_EXECVE, args: slices.Concat([]arg{c.str(path)}, vectors), object: path})
 }
 
 // environment prints as strace abbreviates one: its size.
@@ -64,19 +77,29 @@ type compiler struct {
 	attr *Attr
 	plan *Plan
 	mem  *memory
-	top  int // above every descriptor that the child uses
+
+	moved map[int]int // where Files has put a descriptor that it overwrites
 }
 
 func (c *compiler) op(o op) { c.plan.ops = append(c.plan.ops, o) }
 
+// str is a string that the kernel reads.
+func (c *compiler) str(s string) arg { return arg{val: c.mem.str(s), show: quotedString(s)} }
+
+// bytes is a structure that the kernel reads, printed as show.
+func (c *compiler) bytes(b []byte, show any) arg { return arg{val: c.mem.bytes(b), show: show} }
+
 func (c *compiler) checkStrings(path string, argv, env []string) error {
 	switch {
-	case path == "":
+	case path == "" && c.attr.ExecFD == nil:
 		return refuse("path", "empty")
+	case path != "" && c.attr.ExecFD != nil:
+		return refuse("path", "%q contradicts ExecFD", path)
 	case len(argv) == 0:
 		return refuse("argv", "empty: the first argument is the program's own name")
 	}
-	for _, s := range []struct{ field, value string }{{"path", path}, {"Dir", c.attr.Dir}, {"Chroot", c.attr.Chroot}} {
+	for _, s := range []struct{ field, value string }{{"path", path}, {"Dir", c.attr.Dir}, {"Chroot", c.attr.Chroot},
+		{"PivotRoot", c.attr.PivotRoot}, {"Hostname", c.attr.Hostname}} {
 		if strings.IndexByte(s.value, 0) >= 0 {
 			return refuse(s.field, "%q contains a NUL", s.value)
 		}
@@ -94,20 +117,76 @@ func (c *compiler) checkStrings(path string, argv, env []string) error {
 	return nil
 }
 
-// descriptor checks that the parent has fd, and notes that the child uses it.
-func (c *compiler) descriptor(field string, fd int) error {
-	if fd < 0 {
-		return refuse(field, "%d is not a descriptor", fd)
+// checkDescriptors checks that the parent has all the descriptors that the
+// child is to use, and finds a number above them.
+func (c *compiler) checkDescriptors() error {
+	a := c.attr
+	c.plan.top = 3
+	check := func(field string, fd *int) error {
+		if fd == nil {
+			return nil
+		}
+		if *fd < 0 {
+			return refuse(field, "%d is not a descriptor", *fd)
+		}
+		if _, err := unix.FcntlInt(uintptr(*fd), unix.F_GETFD, 0); err != nil {
+			return refuse(field, "descriptor %d is not open", *fd)
+		}
+		c.plan.top = max(c.plan.top, *fd+1)
+		return nil
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-		return refuse(field, "descriptor %d is not open", fd)
+	err := errors.Join(check("Cgroup", a.Cgroup), check("TTY", a.TTY), check("DirFD", a.DirFD), check("ExecFD", a.ExecFD))
+	for i := range a.Setns {
+		if err == nil && a.Setns[i].Pid == 0 {
+			err = check(index("Setns", i), &a.Setns[i].FD)
+		}
 	}
-	c.top = max(c.top, fd+1)
-	return nil
+	for i := range a.Files {
+		if err == nil && a.Files[i].Path == "" {
+			parent := a.Files[i].parent()
+			err = check(index("Files", i), &parent)
+		}
+		c.plan.top = max(c.plan.top, min(a.Files[i].Child, maxDescriptor)+1)
+	}
+	if a.InheritFiles {
+		c.plan.top = max(c.plan.top, inheritedTop())
+	}
+	return err
+}
+
+// spare is a number that neither the parent's descriptors nor the child's use.
+func (c *compiler) spare() int {
+	c.plan.spares++
+	return c.plan.top + c.plan.spares - 1
+}
+
+// at is where a descriptor of the parent's is once Files has been at work.
+func (c *compiler) at(fd int) int {
+	if m, ok := c.moved[fd]; ok {
+		return m
+	}
+	return fd
+}
+
+// keep gives what the call o opens a number that is known beforehand. The copy
+// fails, without harm, if it has got that number itself.
+func (c *compiler) keep(o op) (fd int) {
+	fd = c.spare()
+	o.out = arg{kind: argNext}
+	c.op(o)
+	c.op(op{field: o.field, name: "dup3", nr: unix.SYS_DUP3, flags: asm.Tolerate,
+		args: []arg{{kind: argResult}, dec(fd), name("O_CLOEXEC", unix.O_CLOEXEC)}})
+	return fd
+}
+
+// open is openat.
+func (c *compiler) open(field, path string, flags int, mode uint32) op {
+	return op{field: field, name: "openat", nr: unix.SYS_OPENAT, object: path,
+		args: []arg{name("AT_FDCWD", atFDCWD), c.str(path), name(openFlags(flags), uintptr(flags|unix.O_CLOEXEC)), oct(int(mode))}}
 }
 
 func (c *compiler) path(field, call string, nr uintptr, path string) error {
-	c.op(op{field: field, name: call, nr: nr, args: []arg{{val: c.mem.str(path), show: quotedString(path)}}, object: path})
+	c.op(op{field: field, name: call, nr: nr, args: []arg{c.str(path)}, object: path})
 	return nil
 }
 

@@ -28,13 +28,12 @@ rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
 execve("/bin/true", ["true", "it"], /* 2 vars */)
 `},
 		{"swapped descriptors", Attr{Files: []File{{Child: 0, Parent: 1}, {Child: 1, Parent: 0}, {Child: 5, Parent: 2}}}, clone + `, exit_signal=SIGCHLD})
-close_range(7, 4294967295, CLOSE_RANGE_UNSHARE)
+close_range(6, 4294967295, CLOSE_RANGE_UNSHARE)
 dup3(2, 5, 0)
 dup3(0, 6, O_CLOEXEC)
 dup3(1, 0, 0)
 dup3(6, 1, 0)
 close_range(2, 4, CLOSE_RANGE_CLOEXEC)
-close_range(6, 4294967295, CLOSE_RANGE_CLOEXEC)
 rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
 execve("/bin/true", ["true", "it"], /* 2 vars */)
 `},
@@ -54,11 +53,11 @@ setsid()
 ioctl(0, TIOCSCTTY, 0)
 getpgid(0)
 ioctl(0, TIOCSPGRP, &word1)
+chroot("/r")
 umask(027)
 fcntl(0, F_SETFD, 0)
 close_range(1, 4294967295, CLOSE_RANGE_CLOEXEC)
 prlimit64(0, RLIMIT_STACK, {rlim_cur=16777216, rlim_max=RLIM_INFINITY}, NULL)
-chroot("/r")
 setgroups(2, [3 4])
 setresgid(2, 2, 2)
 getuid(0x1, 0x0, 0x0, 0x0, 0x0, 0x0) /* may fail */
@@ -92,6 +91,9 @@ execve("/bin/true", ["true", "it"], /* 2 vars */)
 		})
 	}
 }
+
+// tooBig is the first number that is no id; on 32-bit machines it is negative.
+var tooBig int64 = 1<<32 - 1
 
 // Bad input is refused before any process exists, and the error names the
 // field.
@@ -137,8 +139,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Rlimits: []Rlimit{{Resource: 3, Soft: 2, Hard: 1}}}, "Rlimits[0]"},
 		{"/x", nil, Attr{Rlimits: []Rlimit{{Resource: 3}, {Resource: 3}}}, "Rlimits[1]"},
 		{"/x", nil, Attr{UID: Ptr(-1)}, "UID"},
-		{"/x", nil, Attr{UID: Ptr(1<<32 - 1)}, "UID"},
-		{"/x", nil, Attr{GID: Ptr(1 << 32)}, "GID"},
+		{"/x", nil, Attr{UID: Ptr(int(tooBig))}, "UID"},
+		{"/x", nil, Attr{GID: Ptr(int(tooBig + 1))}, "GID"},
 		{"/x", nil, Attr{Groups: []int{-1}}, "Groups[0]"},
 		{"/x", nil, Attr{Groups: make([]int, 65537)}, "Groups"},
 		{"/x", nil, Attr{KeepGroups: true, Groups: []int{1}}, "KeepGroups"},
@@ -151,11 +153,47 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_THREAD}, "Cloneflags"},
 		{"/x", nil, Attr{UIDMap: []IDMap{{0, 0, 1}}}, "UIDMap"},
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, GIDMap: []IDMap{{0, 0, 0}}}, "GIDMap[0]"},
-		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{0, 1<<32 - 2, 2}}}, "UIDMap[0]"},
+		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{0, int(tooBig - 1), 2}}}, "UIDMap[0]"},
 		{"/x", nil, Attr{AllowSetgroups: true}, "AllowSetgroups"},
 		{"/x", nil, Attr{Cgroup: Ptr(-1)}, "Cgroup"},
 		{"/x", nil, Attr{Cgroup: Ptr(1000)}, "Cgroup"},
 		{"/x", nil, Attr{Syscalls: []Syscall{{Before: "Nonsense"}}}, "Syscalls[0]"},
+		{"/x", nil, Attr{ExecFD: Ptr(0)}, "path"},
+		{"", nil, Attr{ExecFD: Ptr(1000)}, "ExecFD"},
+		{"/x", nil, Attr{DirFD: Ptr(1000)}, "DirFD"},
+		{"/x", nil, Attr{DirFD: Ptr(0), Dir: "/"}, "DirFD"},
+		{"/x", nil, Attr{Files: []File{{Path: "a\x00"}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Path: "a", Parent: 1}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Path: "a", Mode: 1 << 16}}}, "Files[0]"},
+		{"/x", nil, Attr{CloseRanges: []Range{{3, 4}}}, "CloseRanges[0]"},
+		{"/x", nil, Attr{InheritFiles: true, CloseRanges: []Range{{4, 3}}}, "CloseRanges[0]"},
+		{"/x", nil, Attr{Nice: Ptr(20)}, "Nice"},
+		{"/x", nil, Attr{IOPriority: &IOPriority{4, 0}}, "IOPriority"},
+		{"/x", nil, Attr{Scheduler: &Scheduler{Priority: 100}}, "Scheduler"},
+		{"/x", nil, Attr{Scheduler: &Scheduler{Policy: unix.SCHED_DEADLINE}}, "Scheduler"},
+		{"/x", nil, Attr{Scheduler: &Scheduler{Policy: unix.SCHED_FIFO, Period: 1}}, "Scheduler"},
+		{"/x", nil, Attr{Affinity: []int{}}, "Affinity"},
+		{"/x", nil, Attr{Affinity: []int{-1}}, "Affinity[0]"},
+		{"/x", nil, Attr{TimerSlack: -1}, "TimerSlack"},
+		{"/x", nil, Attr{OOMScoreAdj: Ptr(1001)}, "OOMScoreAdj"},
+		{"/x", nil, Attr{Setns: []Namespace{{FD: 1000}}}, "Setns[0]"},
+		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1}}}, "Setns[0]"},
+		{"/x", nil, Attr{Setns: []Namespace{{Flags: unix.CLONE_VM}}}, "Setns[0]"},
+		{"/x", nil, Attr{Unshareflags: unix.CLONE_FILES}, "Unshareflags"},
+		{"/x", nil, Attr{Hostname: "here"}, "Hostname"},
+		{"/x", nil, Attr{Hostname: strings.Repeat("x", 65), Cloneflags: unix.CLONE_NEWUTS}, "Hostname"},
+		{"/x", nil, Attr{PrivateMounts: true}, "PrivateMounts"},
+		{"/x", nil, Attr{Mounts: []Mount{{Target: "/"}}}, "Mounts"},
+		{"/x", nil, Attr{Mounts: []Mount{{}}, Cloneflags: unix.CLONE_NEWNS}, "Mounts[0]"},
+		{"/x", nil, Attr{PivotRoot: "/"}, "PivotRoot"},
+		{"/x", nil, Attr{Capabilities: &Capabilities{Effective: 1}}, "Capabilities"},
+		{"/x", nil, Attr{Capabilities: &Capabilities{Permitted: 1}, Ambient: 1}, "Ambient"},
+		{"/x", nil, Attr{Securebits: Ptr(-1)}, "Securebits"},
+		{"/x", nil, Attr{Landlock: &Landlock{}}, "Landlock"},
+		{"/x", nil, Attr{Landlock: &Landlock{FS: 1, Paths: []LandlockPath{{"/", 2}}}}, "Landlock.Paths[0]"},
+		{"/x", nil, Attr{Landlock: &Landlock{Net: 1, Ports: []LandlockPort{{-1, 1}}}}, "Landlock.Ports[0]"},
+		{"/x", nil, Attr{Seccomp: []BPF{}}, "Seccomp"},
+		{"/x", nil, Attr{Ptrace: true, StartStopped: true}, "StartStopped"},
 	} {
 		plan, err := Compile(test.path, test.argv, &test.attr)
 		var refused *AttrError
@@ -185,7 +223,7 @@ func TestOrderCopies(t *testing.T) {
 		for fd := range n {
 			table[fd] = fd
 		}
-		copies := orderCopies(targets, source, n)
+		copies := orderCopies(targets, source, func() int { n++; return n - 1 })
 		for _, m := range copies {
 			table[m.to] = table[m.from]
 		}

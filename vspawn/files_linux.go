@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,42 +12,97 @@ import (
 // that a process has reaches further by default.
 const maxDescriptor = 1 << 20
 
+// parent is the parent's descriptor, -1 for a file that is closed.
+func (f *File) parent() int {
+	if f.File != nil {
+		return int(f.File.Fd())
+	}
+	return f.Parent
+}
+
 // addFiles plans the child's descriptor table: the copies in an order in which
 // no source is overwritten while it is still needed, then the rest closed.
 func addFiles(c *compiler) error {
-	if c.attr.Files == nil {
-		c.closeRest([]int{0, 1, 2})
-		return nil
+	a := c.attr
+	for i, r := range a.CloseRanges {
+		switch field := index("CloseRanges", i); {
+		case !a.InheritFiles:
+			return refuse(field, "set without InheritFiles: all but Files is closed")
+		case r.First < 0 || r.Last != 0 && r.Last < r.First:
+			return refuse(field, "%d to %d is not a range", r.First, r.Last)
+		}
 	}
-	source := map[int]int{} // by target
-	var targets []int
-	for i, f := range c.attr.Files {
-		field, parent := index("Files", i), f.Parent
-		if f.File != nil {
-			if parent = int(f.File.Fd()); parent < 0 {
-				return refuse(field, "the file is closed")
+	targets := []int{0, 1, 2}
+	if a.Files != nil {
+		source := map[int]int{} // by target
+		targets = targets[:0]
+		for i := range a.Files {
+			f, field := &a.Files[i], index("Files", i)
+			if f.Child < 0 || f.Child >= maxDescriptor {
+				return refuse(field, "child's descriptor %d is out of range", f.Child)
+			}
+			if slices.Contains(targets, f.Child) {
+				return refuse(field, "child's descriptor %d is named twice", f.Child)
+			}
+			targets = append(targets, f.Child)
+			if f.Path == "" {
+				source[f.Child] = f.parent()
+				c.plan.files = append(c.plan.files, f.File)
 			}
 		}
-		if f.Child < 0 || f.Child >= maxDescriptor {
-			return refuse(field, "child's descriptor %d is out of range", f.Child)
+		slices.Sort(targets)
+		c.moveAside(targets, source)
+		for _, m := range orderCopies(targets, source, c.spare) {
+			c.copyFile(m)
 		}
-		if _, twice := source[f.Child]; twice {
-			return refuse(field, "child's descriptor %d is named twice", f.Child)
-		}
-		if err := c.descriptor(field, parent); err != nil {
-			return err
-		}
-		source[f.Child] = parent
-		targets = append(targets, f.Child)
-		c.top = max(c.top, f.Child+1)
-		c.plan.files = append(c.plan.files, f.File)
 	}
-	slices.Sort(targets)
-	for _, m := range orderCopies(targets, source, c.top) {
-		c.copyFile(m)
-		c.top = max(c.top, m.to+1)
+	if !a.InheritFiles {
+		c.closeRest(targets)
+		return nil
 	}
-	c.closeRest(targets)
+	for _, r := range a.CloseRanges {
+		last := uintptr(lastDescriptor)
+		if r.Last != 0 {
+			last = uintptr(r.Last)
+		}
+		c.closeRange("CloseRanges", r.First, last)
+	}
+	return nil
+}
+
+// moveAside saves the descriptors that are used later from being overwritten.
+func (c *compiler) moveAside(targets []int, source map[int]int) {
+	c.moved = map[int]int{}
+	for _, fd := range []*int{c.attr.DirFD, c.attr.ExecFD} {
+		if fd == nil || c.moved[*fd] != 0 || !slices.Contains(targets, *fd) {
+			continue
+		}
+		if s, copied := source[*fd]; copied && s == *fd {
+			continue
+		}
+		c.moved[*fd] = c.spare()
+		c.copyFile(fileCopy{from: *fd, to: c.moved[*fd], spare: true})
+	}
+}
+
+// addOpens has the child open what Files names by path.
+func addOpens(c *compiler) error {
+	for i, f := range c.attr.Files {
+		if f.Path == "" {
+			continue
+		}
+		field := index("Files", i)
+		switch {
+		case strings.IndexByte(f.Path, 0) >= 0:
+			return refuse(field, "%q contains a NUL", f.Path)
+		case f.File != nil || f.Parent != 0:
+			return refuse(field, "Path contradicts Parent and File")
+		case f.Mode&^0o7777 != 0:
+			return refuse(field, "mode %#o has bits beyond 07777", f.Mode)
+		}
+		fd := c.keep(c.open(field, f.Path, f.Flags, f.Mode))
+		c.op(op{field: field, name: "dup3", nr: unix.SYS_DUP3, args: []arg{dec(fd), dec(f.Child), dec(0)}})
+	}
 	return nil
 }
 
@@ -59,14 +115,14 @@ type fileCopy struct {
 // orderCopies puts the copies in order. A copy is safe once no other waits to
 // read its target. When all that remain wait for each other, they are cycles,
 // and one is broken by moving what a target holds to a spare number.
-func orderCopies(targets []int, source map[int]int, spare int) []fileCopy {
+func orderCopies(targets []int, source map[int]int, spare func() int) []fileCopy {
 	var order []fileCopy
 	readers := map[int]int{} // waiting copies that read a descriptor
 	waiting := map[int]bool{}
 	for _, t := range targets {
-		if s := source[t]; s == t {
+		if s, ok := source[t]; ok && s == t {
 			order = append(order, fileCopy{from: t, to: t})
-		} else {
+		} else if ok {
 			waiting[t] = true
 			readers[s]++
 		}
@@ -94,9 +150,8 @@ func orderCopies(targets []int, source map[int]int, spare int) []fileCopy {
 		if !waiting[t] {
 			continue
 		}
-		order = append(order, fileCopy{from: t, to: spare, spare: true})
-		moved[t], readers[t] = spare, 0
-		spare++
+		moved[t], readers[t] = spare(), 0
+		order = append(order, fileCopy{from: t, to: moved[t], spare: true})
 		emit(t)
 	}
 	return order
@@ -120,14 +175,46 @@ func (c *compiler) closeRest(targets []int) {
 	first := 0
 	for _, t := range targets {
 		if t > first {
-			c.closeRange(first, uintptr(t-1))
+			c.closeRange("", first, uintptr(t-1))
 		}
 		first = t + 1
 	}
-	c.closeRange(first, lastDescriptor)
+	c.closeRange("", first, lastDescriptor)
 }
 
-func (c *compiler) closeRange(first int, last uintptr) {
-	c.op(op{kind: opCloseRange, name: "close_range", nr: unix.SYS_CLOSE_RANGE,
+func (c *compiler) closeRange(field string, first int, last uintptr) {
+	c.op(op{kind: opCloseRange, field: field, name: "close_range", nr: unix.SYS_CLOSE_RANGE,
 		args: []arg{dec(first), {val: last}, name("CLOSE_RANGE_CLOEXEC", unix.CLOSE_RANGE_CLOEXEC)}, object: "the descriptors that the child is not given"})
 }
+
+// inheritedTop is a number that inherited descriptors are not likely to reach.
+func inheritedTop() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 0
+	}
+	return int(min(limit.Cur/2, 4096))
+}
+
+// openFlagNames are the flags of open that have a bit of their own.
+var openFlagNames = []struct {
+	flag int
+	name string
+}{
+	{unix.O_CREAT, "O_CREAT"}, {unix.O_EXCL, "O_EXCL"}, {unix.O_NOCTTY, "O_NOCTTY"}, {unix.O_TRUNC, "O_TRUNC"},
+	{unix.O_APPEND, "O_APPEND"}, {unix.O_NONBLOCK, "O_NONBLOCK"}, {unix.O_DIRECTORY, "O_DIRECTORY"},
+	{unix.O_NOFOLLOW, "O_NOFOLLOW"}, {unix.O_PATH, "O_PATH"},
+}
+
+func openFlags(flags int) string {
+	s := []string{"O_RDONLY", "O_WRONLY", "O_RDWR", "O_ACCMODE"}[flags&unix.O_ACCMODE]
+	for _, f := range openFlagNames {
+		if flags&f.flag != 0 {
+			s += "|" + f.name
+		}
+	}
+	return s + "|O_CLOEXEC"
+}
+
+// atFDCWD is AT_FDCWD, which is negative, as an argument.
+const atFDCWD = ^uintptr(99)

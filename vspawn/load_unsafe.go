@@ -82,8 +82,11 @@ func (l *loaded) add(o *op, args []arg) {
 }
 
 func (l *loaded) word(w stepWord, to *uintptr, a arg) {
-	if a.kind == argConst {
+	switch a.kind {
+	case argConst:
 		*to = a.val
+		return
+	case argResult:
 		return
 	}
 	l.fixups = append(l.fixups, fixup{len(l.steps), w, a})
@@ -157,6 +160,8 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int) {
 			v = uintptr(unsafe.Pointer(&prog.Mask))
 		case argSync:
 			v = uintptr(sync)
+		case argNext:
+			v = uintptr(unsafe.Pointer(&in.steps[x.step+1].Args[0]))
 		case argTop:
 			v = max(x.arg.val, uintptr(sync+1))
 		}

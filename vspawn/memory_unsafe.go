@@ -27,9 +27,12 @@ func (m *memory) alloc(n int) []uint64 {
 func address(s []uint64) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
 
 // str stores a NUL-terminated string.
-func (m *memory) str(s string) uintptr {
-	w := m.alloc(len(s)/8 + 1)
-	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(s)), s)
+func (m *memory) str(s string) uintptr { return m.bytes(append([]byte(s), 0)) }
+
+// bytes stores bytes.
+func (m *memory) bytes(b []byte) uintptr {
+	w := m.alloc(len(b)/8 + 1)
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(b)), b)
 	return address(w)
 }
 
@@ -54,5 +57,16 @@ func (m *memory) words64(list []uint64) uintptr {
 func (m *memory) words32(list []uint32) uintptr {
 	w := m.alloc(len(list)/2 + 1)
 	copy(unsafe.Slice((*uint32)(unsafe.Pointer(unsafe.SliceData(w))), len(list)), list)
+	return address(w)
+}
+
+// prog stores a struct sock_fprog.
+func (m *memory) prog(n int, code uintptr) uintptr {
+	w := m.alloc(2)
+	p := (*struct {
+		n    uint16
+		code uintptr
+	})(unsafe.Pointer(unsafe.SliceData(w)))
+	p.n, p.code = uint16(n), code
 	return address(w)
 }

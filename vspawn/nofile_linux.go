@@ -19,3 +19,9 @@ func raisedNofile() (was Rlimit, raised bool) {
 	raised = was.Hard != 0 && was.Soft < was.Hard-1 && now.Max == was.Hard && now.Cur == was.Hard-1
 	return was, raised
 }
+
+// raisesNofile tells whether it takes a privilege to set r.
+func raisesNofile(r Rlimit) bool {
+	var now unix.Rlimit
+	return unix.Getrlimit(unix.RLIMIT_NOFILE, &now) == nil && r.Hard > now.Max
+}

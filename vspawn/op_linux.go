@@ -47,12 +47,14 @@ type quotedString string
 type argKind uint8
 
 const (
-	argConst argKind = iota // val
-	argWord                 // address of the Program's word val
-	argInt32                // the same, of its low half as an int
-	argMask                 // address of the parent's own signal mask
-	argSync                 // the child's end of the id map socket
-	argTop                  // val, or above the socket if that lies higher
+	argConst  argKind = iota // val
+	argWord                  // address of the Program's word val
+	argInt32                 // the same, of its low half as an int
+	argMask                  // address of the parent's own signal mask
+	argSync                  // the child's end of the id map socket
+	argTop                   // val, or above the socket if that lies higher
+	argNext                  // address of the next step's first argument
+	argResult                // that argument: the step before stores it
 )
 
 // Words of a Program.
@@ -65,6 +67,7 @@ func dec(v int) arg                   { return arg{val: uintptr(v)} }
 func oct(v int) arg                   { return arg{val: uintptr(v), show: "0" + strconv.FormatInt(int64(v), 8)} }
 func name(text string, v uintptr) arg { return arg{val: v, show: text} }
 func sig(s syscall.Signal) arg        { return name(signalName(s), uintptr(s)) }
+func signed(v int) arg                { return arg{val: uintptr(v), show: strconv.Itoa(v)} }
 
 func hex(v uintptr) string { return "0x" + strconv.FormatUint(uint64(v), 16) }
 func itoa(v int) string    { return strconv.Itoa(v) }
@@ -77,6 +80,8 @@ func (a arg) String() string {
 		return "[inherited]"
 	case argSync:
 		return "sync"
+	case argResult:
+		return "result"
 	}
 	switch v := a.show.(type) {
 	case nil:

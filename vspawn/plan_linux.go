@@ -16,10 +16,12 @@ type Plan struct {
 	mem         memory
 	cloneFlags  uint64     // namespaces and CLONE_INTO_CGROUP
 	cgroup      int        // descriptor, under CLONE_INTO_CGROUP
-	top         int        // above every descriptor that the child uses
+	top         int        // above every descriptor that parent and child use
+	spares      int        // how many numbers from there on the child uses in between
 	ownTable    bool       // a full copy of the descriptor table is needed
 	credentials bool       // the child changes its credentials
 	pdeathsig   bool       // the child is to be started from a lasting thread
+	stopped     bool       // the child is to be stopped before it runs
 	maps        []mapFile  // written by the parent while the child waits
 	files       []*os.File // kept open
 

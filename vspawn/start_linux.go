@@ -25,6 +25,10 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.stopped { // the thread that starts it also traces it
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+	}
 	if err := p.supported(f); err != nil {
 		return nil, err
 	}
@@ -70,7 +74,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	}
 	var reader, writer *os.File
 	if !f.SharedMemory {
-		if reader, writer, report, err = reportPipe(max(p.top, sync+1)); err != nil {
+		if reader, writer, report, err = reportPipe(max(p.top+p.spares, sync+1)); err != nil {
 			return nil, err
 		}
 		defer reader.Close()
@@ -116,6 +120,13 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	case in.prog.Failed != 0:
 		proc.discard()
 		return nil, in.stepError(in.prog.Failed, in.failure())
+	}
+	if p.stopped {
+		if err := proc.stop(); err != nil {
+			proc.Kill()
+			proc.discard()
+			return nil, err
+		}
 	}
 	return proc, nil
 }
@@ -203,6 +214,12 @@ func (in *instance) stepError(step uintptr, cause error) error {
 	switch {
 	case cause == errUnexpected && o.name == "getppid":
 		e.Err, e.Hint = unix.ESRCH, "the parent died before Pdeathsig was set"
+	case cause == unix.EACCES && o.name == "seccomp":
+		e.Hint = "it needs NoNewPrivs, or CAP_SYS_ADMIN in the child"
+	case cause == unix.EUSERS && o.name == "setns":
+		e.Hint = "a time namespace can't be entered by a child that shares memory: use Cloneflags"
+	case cause == unix.ENOSYS || cause == unix.EOPNOTSUPP:
+		e.Hint = "the kernel is too old, or built without it"
 	case o.name != "execve":
 	case cause == unix.ENOENT:
 		if _, err := os.Stat(e.Object); err == nil {

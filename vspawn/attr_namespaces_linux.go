@@ -1,0 +1,153 @@
+package vspawn
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+func addSetns(c *compiler) error {
+	for i, n := range c.attr.Setns {
+		field := index("Setns", i)
+		if other := uint64(n.Flags) &^ namespaces; other != 0 {
+			return refuse(field, "%#x is not a flag of a namespace (CLONE_NEW…)", other)
+		}
+		setns := op{field: field, name: "setns", nr: unix.SYS_SETNS, object: namespaceText(n)}
+		flags := name(namespaceNames(n.Flags), n.Flags)
+		switch {
+		case n.Pid < 0:
+			return refuse(field, "pid %d is negative", n.Pid)
+		case n.Pid == 0:
+			setns.args = []arg{dec(n.FD), flags}
+		case n.Flags == 0:
+			return refuse(field, "Flags have to say which namespaces of pid %d", n.Pid)
+		default:
+			c.op(op{field: field, name: "pidfd_open", nr: unix.SYS_PIDFD_OPEN, args: []arg{dec(n.Pid), dec(0)}, out: arg{kind: argNext}, object: namespaceText(n)})
+			setns.args = []arg{{kind: argResult}, flags}
+		}
+		c.op(setns)
+		if n.Flags == 0 || n.Flags&unix.CLONE_NEWUSER != 0 {
+			c.plan.credentials = true
+		}
+	}
+	return nil
+}
+
+func namespaceText(n Namespace) string {
+	if n.Pid != 0 {
+		return fmt.Sprintf("%s of pid %d", namespaceNames(n.Flags), n.Pid)
+	}
+	return fmt.Sprintf("%s of descriptor %d", namespaceNames(n.Flags), n.FD)
+}
+
+func namespaceNames(flags uintptr) string {
+	if flags == 0 {
+		return "0"
+	}
+	return flagNames(uint64(flags))
+}
+
+func addUnshare(c *compiler) error {
+	flags := c.attr.Unshareflags
+	if other := uint64(flags) &^ namespaces; other != 0 {
+		return refuse("Unshareflags", "%#x is not a flag of a new namespace (CLONE_NEW…)", other)
+	}
+	if flags == 0 {
+		return nil
+	}
+	c.op(op{field: "Unshareflags", name: "unshare", nr: unix.SYS_UNSHARE, args: []arg{name(namespaceNames(flags), flags)}})
+	if flags&unix.CLONE_NEWUSER != 0 {
+		c.plan.credentials = true
+	}
+	return nil
+}
+
+// inNew tells whether the child is in a new namespace, or another one.
+func (c *compiler) inNew(flag uintptr) bool {
+	flags := c.attr.Cloneflags | c.attr.Unshareflags
+	for _, n := range c.attr.Setns {
+		flags |= n.Flags
+		if n.Flags == 0 {
+			flags |= namespaces // of a kind that its file knows
+		}
+	}
+	return flags&flag != 0
+}
+
+func addHostname(c *compiler) error {
+	h := c.attr.Hostname
+	switch {
+	case h == "":
+		return nil
+	case len(h) > 64: // __NEW_UTS_LEN
+		return refuse("Hostname", "%d bytes: the kernel takes 64", len(h))
+	case !c.inNew(unix.CLONE_NEWUTS):
+		return refuse("Hostname", "needs CLONE_NEWUTS in Cloneflags: it would be the whole machine's")
+	}
+	c.op(op{field: "Hostname", name: "sethostname", nr: unix.SYS_SETHOSTNAME, args: []arg{c.str(h), dec(len(h))}, object: h})
+	return nil
+}
+
+// needMounts checks that mounts don't change the parent's.
+func (c *compiler) needMounts(field string) error {
+	if !c.inNew(unix.CLONE_NEWNS) {
+		return refuse(field, "needs CLONE_NEWNS in Cloneflags: it would be the parent's mounts that change")
+	}
+	return nil
+}
+
+func addMounts(c *compiler) error {
+	a := c.attr
+	if !a.PrivateMounts && a.Mounts == nil && a.PivotRoot == "" {
+		return nil
+	}
+	field := "PrivateMounts"
+	if a.Mounts != nil {
+		field = "Mounts"
+	} else if a.PivotRoot != "" {
+		field = "PivotRoot"
+	}
+	if err := c.needMounts(field); err != nil {
+		return err
+	}
+	c.mount("PrivateMounts", Mount{Target: "/", Flags: unix.MS_REC | unix.MS_PRIVATE})
+	for i, m := range a.Mounts {
+		field := index("Mounts", i)
+		if m.Target == "" {
+			return refuse(field, "no Target")
+		}
+		for _, s := range []string{m.Source, m.Target, m.Type, m.Data} {
+			if strings.IndexByte(s, 0) >= 0 {
+				return refuse(field, "%q contains a NUL", s)
+			}
+		}
+		c.mount(field, m)
+	}
+	return nil
+}
+
+func (c *compiler) mount(field string, m Mount) {
+	str := func(s string) arg {
+		if s == "" {
+			return name("NULL", 0)
+		}
+		return c.str(s)
+	}
+	c.op(op{field: field, name: "mount", nr: unix.SYS_MOUNT, object: m.Target,
+		args: []arg{str(m.Source), str(m.Target), str(m.Type), name(hex(m.Flags), m.Flags), str(m.Data)}})
+}
+
+// addPivotRoot puts the old root on top of the new one, and takes it off:
+// pivot_root(2), "pivot_root(".", ".")".
+func addPivotRoot(c *compiler) error {
+	root := c.attr.PivotRoot
+	if root == "" {
+		return nil
+	}
+	here := c.str(".")
+	c.op(op{field: "PivotRoot", name: "chdir", nr: unix.SYS_CHDIR, args: []arg{c.str(root)}, object: root})
+	c.op(op{field: "PivotRoot", name: "pivot_root", nr: unix.SYS_PIVOT_ROOT, args: []arg{here, here}, object: root})
+	c.op(op{field: "PivotRoot", name: "umount2", nr: unix.SYS_UMOUNT2, args: []arg{here, name("MNT_DETACH", unix.MNT_DETACH)}, object: "the old root"})
+	return c.path("PivotRoot", "chdir", unix.SYS_CHDIR, "/")
+}

@@ -1,0 +1,156 @@
+package vspawn
+
+import (
+	"encoding/binary"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+)
+
+var native = binary.NativeEndian
+
+func addScheduler(c *compiler) error {
+	s := c.attr.Scheduler
+	if s == nil {
+		return nil
+	}
+	switch {
+	case s.Policy < 0:
+		return refuse("Scheduler", "policy %d is negative", s.Policy)
+	case s.Priority < 0 || s.Priority > 99:
+		return refuse("Scheduler", "priority %d is not from 0 to 99", s.Priority)
+	case s.Policy == unix.SCHED_DEADLINE && !(0 < s.Runtime && s.Runtime <= s.Deadline && s.Deadline <= s.Period):
+		return refuse("Scheduler", "want 0 < Runtime %v <= Deadline %v <= Period %v", s.Runtime, s.Deadline, s.Period)
+	case s.Policy != unix.SCHED_DEADLINE && (s.Runtime != 0 || s.Deadline != 0 || s.Period != 0):
+		return refuse("Scheduler", "Runtime, Deadline and Period are for SCHED_DEADLINE alone")
+	}
+	// The call sets the nice value too: to what the child would inherit.
+	nice := 0
+	if n, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
+		nice = 20 - n
+	}
+	const size = 48 // SCHED_ATTR_SIZE_VER0
+	b := native.AppendUint32(nil, size)
+	b = native.AppendUint32(b, uint32(s.Policy))
+	b = native.AppendUint64(b, s.Flags)
+	b = native.AppendUint32(b, uint32(int32(nice)))
+	b = native.AppendUint32(b, uint32(s.Priority))
+	for _, d := range []time.Duration{s.Runtime, s.Deadline, s.Period} {
+		b = native.AppendUint64(b, uint64(d))
+	}
+	c.op(op{field: "Scheduler", name: "sched_setattr", nr: unix.SYS_SCHED_SETATTR, args: []arg{dec(0), c.bytes(b, *s), dec(0)}})
+	return nil
+}
+
+func addNice(c *compiler) error {
+	n := c.attr.Nice
+	if n == nil {
+		return nil
+	}
+	if *n < -20 || *n > 19 {
+		return refuse("Nice", "%d is not from -20 to 19", *n)
+	}
+	c.op(op{field: "Nice", name: "setpriority", nr: unix.SYS_SETPRIORITY, object: *n,
+		args: []arg{name("PRIO_PROCESS", unix.PRIO_PROCESS), dec(0), signed(*n)}})
+	return nil
+}
+
+func addIOPriority(c *compiler) error {
+	p := c.attr.IOPriority
+	if p == nil {
+		return nil
+	}
+	if p.Class < 0 || p.Class > 3 || p.Level < 0 || p.Level > 7 {
+		return refuse("IOPriority", "class %d, level %d: want 0 to 3, and 0 to 7", p.Class, p.Level)
+	}
+	const whoProcess, classShift = 1, 13 // include/uapi/linux/ioprio.h
+	c.op(op{field: "IOPriority", name: "ioprio_set", nr: unix.SYS_IOPRIO_SET, object: *p,
+		args: []arg{name("IOPRIO_WHO_PROCESS", whoProcess), dec(0), dec(p.Class<<classShift | p.Level)}})
+	return nil
+}
+
+func addAffinity(c *compiler) error {
+	list := c.attr.Affinity
+	if list == nil {
+		return nil
+	}
+	const maxCPU = 8192
+	var mask []uint64
+	for i, cpu := range list {
+		if cpu < 0 || cpu >= maxCPU {
+			return refuse(index("Affinity", i), "%d is not a CPU", cpu)
+		}
+		for len(mask) <= cpu/64 {
+			mask = append(mask, 0)
+		}
+		mask[cpu/64] |= 1 << (cpu % 64)
+	}
+	if mask == nil {
+		return refuse("Affinity", "empty: the child could run nowhere")
+	}
+	c.op(op{field: "Affinity", name: "sched_setaffinity", nr: unix.SYS_SCHED_SETAFFINITY, object: list,
+		args: []arg{dec(0), dec(8 * len(mask)), {val: c.mem.words64(mask), show: list}}})
+	return nil
+}
+
+func addCoreSched(c *compiler) error {
+	if c.attr.CoreSched {
+		c.op(op{field: "CoreSched", name: "prctl", nr: unix.SYS_PRCTL, args: []arg{name("PR_SCHED_CORE", unix.PR_SCHED_CORE),
+			name("PR_SCHED_CORE_CREATE", unix.PR_SCHED_CORE_CREATE), dec(0),
+			name("PR_SCHED_CORE_SCOPE_THREAD_GROUP", unix.PR_SCHED_CORE_SCOPE_THREAD_GROUP), dec(0)}})
+	}
+	return nil
+}
+
+func addTimerSlack(c *compiler) error {
+	d := c.attr.TimerSlack
+	if d < 0 {
+		return refuse("TimerSlack", "%v is negative", d)
+	}
+	if d > 0 {
+		c.prctl("TimerSlack", name("PR_SET_TIMERSLACK", unix.PR_SET_TIMERSLACK), dec(int(d)))
+	}
+	return nil
+}
+
+func addOOMScoreAdj(c *compiler) error {
+	n := c.attr.OOMScoreAdj
+	if n == nil {
+		return nil
+	}
+	if *n < -1000 || *n > 1000 {
+		return refuse("OOMScoreAdj", "%d is not from -1000 to 1000", *n)
+	}
+	open := c.open("OOMScoreAdj", "/proc/self/oom_score_adj", unix.O_WRONLY, 0)
+	open.out = arg{kind: argNext}
+	c.op(open)
+	text := strconv.Itoa(*n)
+	c.op(op{field: "OOMScoreAdj", name: "write", nr: unix.SYS_WRITE, object: open.object,
+		args: []arg{{kind: argResult}, c.str(text), dec(len(text))}, flags: asm.Expect, want: dec(len(text))})
+	return nil
+}
+
+func addPersonality(c *compiler) error {
+	if p := c.attr.Personality; p != nil {
+		c.op(op{field: "Personality", name: "personality", nr: unix.SYS_PERSONALITY, args: []arg{name(hex(*p), *p)}})
+	}
+	return nil
+}
+
+func addKeyring(c *compiler) error {
+	if c.attr.NewKeyring {
+		c.op(op{field: "NewKeyring", name: "keyctl", nr: unix.SYS_KEYCTL,
+			args: []arg{name("KEYCTL_JOIN_SESSION_KEYRING", unix.KEYCTL_JOIN_SESSION_KEYRING), name("NULL", 0)}})
+	}
+	return nil
+}
+
+func (c *compiler) prctl(field string, args ...arg) {
+	for len(args) < 5 { // some options refuse what is not zero there
+		args = append(args, dec(0))
+	}
+	c.op(op{field: field, name: "prctl", nr: unix.SYS_PRCTL, args: args})
+}

@@ -47,11 +47,15 @@ func TestAttributes(t *testing.T) {
 	for i, a := range attributeList(t) {
 		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", i+1, a[0], a[1])
 	}
-	b.WriteString("\n`Env` is an argument of the `execve` that ends the list. A field that\n" +
-		"is not named here goes with the one that it belongs to: `ControllingTTY` and\n" +
-		"`Foreground` with `TTY`, `IgnoreSignals` with `DefaultSignals`, `KeepGroups` with\n" +
-		"`Groups`, `GIDMap` and `AllowSetgroups` with `UIDMap`. `Syscalls` go before the\n" +
-		"field that each names.\n")
+	b.WriteString("\n`Env` is an argument of the `execve` that ends the list, and `ExecFD` of the\n" +
+		"`execveat` in its place. A field that is not named here goes with the one that\n" +
+		"it belongs to: `ControllingTTY` and `Foreground` with `TTY`, `IgnoreSignals` with\n" +
+		"`DefaultSignals`, `KeepGroups` with `Groups`, `GIDMap` and `AllowSetgroups` with\n" +
+		"`UIDMap`, `DirFD` with `Dir`, `InheritFiles` and `CloseRanges` with `Files`,\n" +
+		"`PrivateMounts` with `Mounts`, `Ambient` with `Capabilities`, `StartStopped` with\n" +
+		"`Ptrace`. `Files` and `Rlimits` have a part with a place of its own: files that are\n" +
+		"opened by `Path`, and `RLIMIT_NOFILE`. `Syscalls` go before the field that each\n" +
+		"names.\n")
 
 	_, second, _ := strings.Cut(b.String(), order)
 	for _, g := range groups {

@@ -20,39 +20,71 @@
 //	what the kernel offers for it.
 //
 //	A program without a slash in its name is searched in PATH. The child gets
-//	our descriptors 0, 1 and 2, and no others but by -fd.
+//	our descriptors 0, 1 and 2, and no others but by -fd, -open
+//	and -inherit.
 //
 //	The exit status is 2 for bad usage, 127 if the program is not found, and
 //	126 if it can't be started for another reason.
 //
 // Options:
 //
-//	-env KEY=VALUE                set a variable, beside those inherited; repeatable
-//	-clear-env                    inherit no variables
-//	-argv0 NAME                   the program's own name, its argv[0]
-//	-dir PATH                     working directory
-//	-fd CHILD=OURS                pass on our descriptor as the child's, beside 0, 1 and 2; CHILD=- leaves it closed; repeatable
-//	-setsid                       lead a new session
-//	-pgid ID                      join a process group; 0 is a new one
-//	-tty FD                       the terminal that -ctty and -foreground are about; 0 if not given
-//	-ctty                         make it the controlling terminal of the new session
-//	-foreground                   make the child's process group its foreground group
-//	-umask OCTAL                  file mode creation mask
-//	-rlimit NAME=SOFT[:HARD]      resource limit, as in stack=16M:unlimited; repeatable
-//	-chroot PATH                  root directory
-//	-uid USER                     user, by name or number
-//	-gid GROUP                    group, by name or number
-//	-groups GROUP,...             supplementary groups; without this flag -uid and -gid drop them all
-//	-keep-groups                  keep the supplementary groups in spite of -uid or -gid
-//	-mask SIGNAL,...              block these signals and no others
-//	-default SIGNAL,...           give these signals their default action
-//	-ignore SIGNAL,...            ignore these signals
-//	-pdeathsig SIGNAL             signal to the child when vspawn dies
-//	-new NAMESPACE,...            new namespaces: cgroup, ipc, mount, net, pid, time, user, uts
-//	-uid-map INSIDE:OUTSIDE:SIZE  user ids in the new user namespace; repeatable
-//	-gid-map INSIDE:OUTSIDE:SIZE  group ids in it; repeatable
-//	-allow-setgroups              allow setgroups(2) in it
-//	-cgroup PATH                  directory of the cgroup v2 to be born in
+//	-env KEY=VALUE                       set a variable, beside those inherited; repeatable
+//	-clear-env                           inherit no variables
+//	-argv0 NAME                          the program's own name, its argv[0]
+//	-dir PATH                            working directory
+//	-dir-fd FD                           working directory, by a descriptor of ours
+//	-exec-fd FD                          the program, by a descriptor of ours; PROGRAM is its name then
+//	-fd CHILD=OURS                       pass on our descriptor as the child's, beside 0, 1 and 2; CHILD=- leaves it closed; repeatable
+//	-open CHILD[:FLAG,...[:MODE]]=PATH   have the child open a file, as in 1:write,creat,append:0640=log; repeatable
+//	-inherit                             pass on all descriptors that we were given
+//	-close FIRST[-[LAST]]                but not these; repeatable
+//	-setsid                              lead a new session
+//	-pgid ID                             join a process group; 0 is a new one
+//	-tty FD                              the terminal that -ctty and -foreground are about; 0 if not given
+//	-ctty                                make it the controlling terminal of the new session
+//	-foreground                          make the child's process group its foreground group
+//	-umask OCTAL                         file mode creation mask
+//	-rlimit NAME=SOFT[:HARD]             resource limit, as in stack=16M:unlimited; repeatable
+//	-nice N                              nice value, -20 to 19
+//	-ionice CLASS[:LEVEL]                input and output: realtime, best-effort, each with 0 to 7, idle or none
+//	-sched POLICY[:PARAMETERS]           other, batch, idle, ext, fifo:PRIORITY, rr:PRIORITY, or deadline:RUNTIME:DEADLINE:PERIOD as in 10ms
+//	-reset-on-fork                       give the child's children the usual policy
+//	-cpus LIST                           CPUs to run on, as in 0-3,5
+//	-core-sched                          share the threads of a core with no one
+//	-timer-slack DURATION                by how much timers may be late, as in 50us
+//	-oom-score-adj N                     how willingly it is killed when memory runs out, -1000 to 1000
+//	-personality NAME,...                execution domain, with setarch's names, as in addr-no-randomize
+//	-new-keyring                         a session keyring of its own
+//	-chroot PATH                         root directory
+//	-uid USER                            user, by name or number
+//	-gid GROUP                           group, by name or number
+//	-groups GROUP,...                    supplementary groups; without this flag -uid and -gid drop them all
+//	-keep-groups                         keep the supplementary groups in spite of -uid or -gid
+//	-caps SET[/SET[/SET]]                permitted, effective (if not given, as permitted) and inheritable capabilities
+//	-ambient SET                         capabilities that the program keeps, as in net_bind_service,net_raw
+//	-bounding SET                        capabilities that can be gained at all, as in all,-sys_admin
+//	-securebits BIT,...                  what being root means, as in noroot,noroot_locked
+//	-keep-caps                           keep the permitted capabilities over -uid, until exec
+//	-no-new-privs                        gain no privileges by exec
+//	-landlock-access KIND:RIGHT,...      deny these rights of fs, net or scope, as in fs:all; repeatable
+//	-landlock-rule KIND:RIGHT,...:OBJECT but for these, as in path:read-file,read-dir:/usr or port:connect-tcp:443; repeatable
+//	-seccomp FILE                        filter of system calls: BPF instructions, in the machine's byte order
+//	-mask SIGNAL,...                     block these signals and no others
+//	-default SIGNAL,...                  give these signals their default action
+//	-ignore SIGNAL,...                   ignore these signals
+//	-pdeathsig SIGNAL                    signal to the child when vspawn dies
+//	-new NAMESPACE,...                   new namespaces: cgroup, ipc, mount, net, pid, time, user, uts
+//	-setns FILE|PID:NAMESPACE,...        enter the namespace of a file of /proc/PID/ns, or those of a process; repeatable
+//	-unshare NAMESPACE,...               new namespaces after -setns
+//	-uid-map INSIDE:OUTSIDE:SIZE         user ids in the new user namespace; repeatable
+//	-gid-map INSIDE:OUTSIDE:SIZE         group ids in it; repeatable
+//	-allow-setgroups                     allow setgroups(2) in it
+//	-cgroup PATH                         directory of the cgroup v2 to be born in
+//	-private-mounts                      no mount of the child's reaches ours, nor one of ours the child's
+//	-mount SOURCE:TARGET:TYPE[:OPTIONS]  one mount(2), with options as in mount(8): ro,nosuid,size=1m; repeatable
+//	-pivot-root PATH                     a mount point that becomes the root
+//	-hostname NAME                       host name in the new UTS namespace
+//	-stopped                             stop before the first instruction; SIGCONT lets it go on
 package main
 
 import (
@@ -123,6 +155,7 @@ func dispatch(stdout io.Writer, args []string) (status int, err error) {
 		return 0, errUsage(fmt.Sprintf("unknown command %q: want run, plan, features or help", name))
 	}
 	r, err := parse(args)
+	defer r.close()
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, usage())
 		return 0, nil
@@ -130,7 +163,6 @@ func dispatch(stdout io.Writer, args []string) (status int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	defer r.close()
 	plan, err := r.compile()
 	if err != nil {
 		return 0, err
@@ -167,7 +199,7 @@ func usage() string {
 	return b.String()
 }
 
-func (o *option) usage() string { return fmt.Sprintf("%-29s %s", "-"+o.name+" "+o.value, o.help) }
+func (o *option) usage() string { return fmt.Sprintf("%-36s %s", "-"+o.name+" "+o.value, o.help) }
 
 func printFeatures(w io.Writer) error {
 	f, err := vspawn.Features()
@@ -191,10 +223,11 @@ type request struct {
 	env      []string
 	clearEnv bool
 	argv0    string
-	cgroup   string
 	argv     []string
 
-	cgroupDir *os.File
+	given  []string   // the flags themselves
+	closed []int      // descriptors that the child is not to have
+	opened []*os.File // until the child has started
 }
 
 func parse(args []string) (*request, error) {
@@ -202,23 +235,26 @@ func parse(args []string) (*request, error) {
 	fs := flag.NewFlagSet("vspawn", flag.ContinueOnError)
 	fs.SetOutput(io.Discard) // its errors come with the whole usage
 	for _, o := range options {
-		set := func(value string) error { return o.set(r, value) }
+		set := func(value string) error {
+			r.given = append(r.given, o.name)
+			return o.set(r, value)
+		}
 		if o.value == "" {
 			fs.BoolFunc(o.name, o.help, set)
 		} else {
 			fs.Func(o.name, o.help, set)
 		}
 	}
-	switch err := fs.Parse(args); {
+	err := fs.Parse(args)
+	switch {
 	case err == flag.ErrHelp:
-		return nil, err
 	case err != nil:
-		return nil, errUsage(err.Error())
+		err = errUsage(err.Error())
 	case fs.NArg() == 0:
-		return nil, errUsage("no program")
+		err = errUsage("no program")
 	}
 	r.argv = fs.Args()
-	return r, nil
+	return r, err
 }
 
 // compile makes the plan.
@@ -236,30 +272,27 @@ func (r *request) compile() (*vspawn.Plan, error) {
 	if (a.ControllingTTY || a.Foreground) && a.TTY == nil {
 		a.TTY = vspawn.Ptr(0)
 	}
-	if r.cgroup != "" {
-		r.cgroupDir, err = os.OpenFile(r.cgroup, unix.O_PATH|unix.O_DIRECTORY, 0)
-		if err != nil {
-			return nil, fmt.Errorf("-cgroup: %w", err)
-		}
-		a.Cgroup = vspawn.Ptr(int(r.cgroupDir.Fd()))
+	if a.InheritFiles && len(r.closed) > 0 {
+		return nil, errUsage(fmt.Sprintf("-fd: %d=- contradicts -inherit: want -close", r.closed[0]))
 	}
 	plan, err := vspawn.Compile(path, argv, a)
-	return plan, inFlags(err)
+	return plan, r.inFlags(err)
 }
-
-func (r *request) close() { r.cgroupDir.Close() }
 
 // find is the program's path. One with a slash is the child's to find, from
 // its own directory and root.
 func (r *request) find() (string, error) {
 	name := r.argv[0]
 	switch {
+	case r.attr.ExecFD != nil:
+		return "", nil
 	case name == "":
 		return "", errUsage("the program's name is empty")
 	case strings.Contains(name, "/"):
 		return name, nil
-	case r.attr.Chroot != "":
-		return "", errUsage(fmt.Sprintf("-chroot: PATH is not searched in another root: give %s with its directory", name))
+	case r.attr.Chroot != "" || r.attr.PivotRoot != "":
+		return "", errUsage(fmt.Sprintf("-%s: PATH is not searched in another root: give %s with its directory",
+			r.flag("Chroot", "PivotRoot"), name))
 	}
 	return exec.LookPath(name)
 }
@@ -280,17 +313,29 @@ func (r *request) environ() []string {
 }
 
 // inFlags names the flag where an error of Compile's names a field of Attr.
-func inFlags(err error) error {
+func (r *request) inFlags(err error) error {
 	var a *vspawn.AttrError
 	if !errors.As(err, &a) {
 		return err
 	}
 	field, _, _ := strings.Cut(a.Field, "[")
-	i := slices.IndexFunc(options, func(o option) bool { return o.field == field })
-	if i < 0 {
+	field, _, _ = strings.Cut(field, ".")
+	name := r.flag(field)
+	if name == "" {
 		return err
 	}
-	return &vspawn.AttrError{Field: "-" + options[i].name, Reason: a.Reason}
+	return &vspawn.AttrError{Field: "-" + name, Reason: a.Reason}
+}
+
+// flag names the flag for one of the fields: one that was given, if there is a
+// choice.
+func (r *request) flag(fields ...string) (name string) {
+	for _, o := range options {
+		if slices.Contains(fields, o.field) && (name == "" || slices.Contains(r.given, o.name)) {
+			name = o.name
+		}
+	}
+	return name
 }
 
 // start starts the plan, and waits.

@@ -5,8 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os/user"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,7 +29,12 @@ var options = []option{
 	{"clear-env", "Env", "", "inherit no variables", toggle(func(r *request) *bool { return &r.clearEnv })},
 	{"argv0", "argv", "NAME", "the program's own name, its argv[0]", text(func(r *request) *string { return &r.argv0 })},
 	{"dir", "Dir", "PATH", "working directory", text(func(r *request) *string { return &r.attr.Dir })},
+	{"dir-fd", "DirFD", "FD", "working directory, by a descriptor of ours", descriptor(func(r *request) **int { return &r.attr.DirFD })},
+	{"exec-fd", "ExecFD", "FD", "the program, by a descriptor of ours; PROGRAM is its name then", descriptor(func(r *request) **int { return &r.attr.ExecFD })},
 	{"fd", "Files", "CHILD=OURS", "pass on our descriptor as the child's, beside 0, 1 and 2; CHILD=- leaves it closed; repeatable", setFile},
+	{"open", "Files", "CHILD[:FLAG,...[:MODE]]=PATH", "have the child open a file, as in 1:write,creat,append:0640=log; repeatable", setOpen},
+	{"inherit", "InheritFiles", "", "pass on all descriptors that we were given", toggle(func(r *request) *bool { return &r.attr.InheritFiles })},
+	{"close", "CloseRanges", "FIRST[-[LAST]]", "but not these; repeatable", setClose},
 	{"setsid", "Setsid", "", "lead a new session", toggle(func(r *request) *bool { return &r.attr.Setsid })},
 	{"pgid", "Pgid", "ID", "join a process group; 0 is a new one", number(func(r *request) **int { return &r.attr.Pgid }, 10)},
 	{"tty", "TTY", "FD", "the terminal that -ctty and -foreground are about; 0 if not given", number(func(r *request) **int { return &r.attr.TTY }, 10)},
@@ -39,20 +42,46 @@ var options = []option{
 	{"foreground", "Foreground", "", "make the child's process group its foreground group", toggle(func(r *request) *bool { return &r.attr.Foreground })},
 	{"umask", "Umask", "OCTAL", "file mode creation mask", number(func(r *request) **int { return &r.attr.Umask }, 8)},
 	{"rlimit", "Rlimits", "NAME=SOFT[:HARD]", "resource limit, as in stack=16M:unlimited; repeatable", setRlimit},
+	{"nice", "Nice", "N", "nice value, -20 to 19", number(func(r *request) **int { return &r.attr.Nice }, 10)},
+	{"ionice", "IOPriority", "CLASS[:LEVEL]", "input and output: realtime, best-effort, each with 0 to 7, idle or none", setIOPriority},
+	{"sched", "Scheduler", "POLICY[:PARAMETERS]", "other, batch, idle, ext, fifo:PRIORITY, rr:PRIORITY, or deadline:RUNTIME:DEADLINE:PERIOD as in 10ms", setScheduler},
+	{"reset-on-fork", "Scheduler", "", "give the child's children the usual policy", setResetOnFork},
+	{"cpus", "Affinity", "LIST", "CPUs to run on, as in 0-3,5", setAffinity},
+	{"core-sched", "CoreSched", "", "share the threads of a core with no one", toggle(func(r *request) *bool { return &r.attr.CoreSched })},
+	{"timer-slack", "TimerSlack", "DURATION", "by how much timers may be late, as in 50us", setTimerSlack},
+	{"oom-score-adj", "OOMScoreAdj", "N", "how willingly it is killed when memory runs out, -1000 to 1000", number(func(r *request) **int { return &r.attr.OOMScoreAdj }, 10)},
+	{"personality", "Personality", "NAME,...", "execution domain, with setarch's names, as in addr-no-randomize", setPersonality},
+	{"new-keyring", "NewKeyring", "", "a session keyring of its own", toggle(func(r *request) *bool { return &r.attr.NewKeyring })},
 	{"chroot", "Chroot", "PATH", "root directory", text(func(r *request) *string { return &r.attr.Chroot })},
 	{"uid", "UID", "USER", "user, by name or number", setUID},
 	{"gid", "GID", "GROUP", "group, by name or number", setGID},
 	{"groups", "Groups", "GROUP,...", "supplementary groups; without this flag -uid and -gid drop them all", setGroups},
 	{"keep-groups", "KeepGroups", "", "keep the supplementary groups in spite of -uid or -gid", toggle(func(r *request) *bool { return &r.attr.KeepGroups })},
+	{"caps", "Capabilities", "SET[/SET[/SET]]", "permitted, effective (if not given, as permitted) and inheritable capabilities", setCapabilities},
+	{"ambient", "Ambient", "SET", "capabilities that the program keeps, as in net_bind_service,net_raw", setAmbient},
+	{"bounding", "Bounding", "SET", "capabilities that can be gained at all, as in all,-sys_admin", setBounding},
+	{"securebits", "Securebits", "BIT,...", "what being root means, as in noroot,noroot_locked", setSecurebits},
+	{"keep-caps", "KeepCaps", "", "keep the permitted capabilities over -uid, until exec", toggle(func(r *request) *bool { return &r.attr.KeepCaps })},
+	{"no-new-privs", "NoNewPrivs", "", "gain no privileges by exec", toggle(func(r *request) *bool { return &r.attr.NoNewPrivs })},
+	{"landlock-access", "Landlock", "KIND:RIGHT,...", "deny these rights of fs, net or scope, as in fs:all; repeatable", setLandlockAccess},
+	{"landlock-rule", "Landlock", "KIND:RIGHT,...:OBJECT", "but for these, as in path:read-file,read-dir:/usr or port:connect-tcp:443; repeatable", setLandlockRule},
+	{"seccomp", "Seccomp", "FILE", "filter of system calls: BPF instructions, in the machine's byte order", setSeccomp},
 	{"mask", "SignalMask", "SIGNAL,...", "block these signals and no others", signals(func(r *request) *[]syscall.Signal { return &r.attr.SignalMask })},
 	{"default", "DefaultSignals", "SIGNAL,...", "give these signals their default action", signals(func(r *request) *[]syscall.Signal { return &r.attr.DefaultSignals })},
 	{"ignore", "IgnoreSignals", "SIGNAL,...", "ignore these signals", signals(func(r *request) *[]syscall.Signal { return &r.attr.IgnoreSignals })},
 	{"pdeathsig", "Pdeathsig", "SIGNAL", "signal to the child when vspawn dies", setPdeathsig},
-	{"new", "Cloneflags", "NAMESPACE,...", "new namespaces: cgroup, ipc, mount, net, pid, time, user, uts", setNamespaces},
+	{"new", "Cloneflags", "NAMESPACE,...", "new namespaces: cgroup, ipc, mount, net, pid, time, user, uts", namespaceFlags(func(r *request) *uintptr { return &r.attr.Cloneflags })},
+	{"setns", "Setns", "FILE|PID:NAMESPACE,...", "enter the namespace of a file of /proc/PID/ns, or those of a process; repeatable", setSetns},
+	{"unshare", "Unshareflags", "NAMESPACE,...", "new namespaces after -setns", namespaceFlags(func(r *request) *uintptr { return &r.attr.Unshareflags })},
 	{"uid-map", "UIDMap", "INSIDE:OUTSIDE:SIZE", "user ids in the new user namespace; repeatable", idMap(func(r *request) *[]vspawn.IDMap { return &r.attr.UIDMap })},
 	{"gid-map", "GIDMap", "INSIDE:OUTSIDE:SIZE", "group ids in it; repeatable", idMap(func(r *request) *[]vspawn.IDMap { return &r.attr.GIDMap })},
 	{"allow-setgroups", "AllowSetgroups", "", "allow setgroups(2) in it", toggle(func(r *request) *bool { return &r.attr.AllowSetgroups })},
-	{"cgroup", "Cgroup", "PATH", "directory of the cgroup v2 to be born in", text(func(r *request) *string { return &r.cgroup })},
+	{"cgroup", "Cgroup", "PATH", "directory of the cgroup v2 to be born in", setCgroup},
+	{"private-mounts", "PrivateMounts", "", "no mount of the child's reaches ours, nor one of ours the child's", toggle(func(r *request) *bool { return &r.attr.PrivateMounts })},
+	{"mount", "Mounts", "SOURCE:TARGET:TYPE[:OPTIONS]", "one mount(2), with options as in mount(8): ro,nosuid,size=1m; repeatable", setMount},
+	{"pivot-root", "PivotRoot", "PATH", "a mount point that becomes the root", text(func(r *request) *string { return &r.attr.PivotRoot })},
+	{"hostname", "Hostname", "NAME", "host name in the new UTS namespace", text(func(r *request) *string { return &r.attr.Hostname })},
+	{"stopped", "StartStopped", "", "stop before the first instruction; SIGCONT lets it go on", toggle(func(r *request) *bool { return &r.attr.StartStopped })},
 }
 
 func text(field func(*request) *string) func(*request, string) error {
@@ -104,174 +133,12 @@ func signals(field func(*request) *[]syscall.Signal) func(*request, string) erro
 	}
 }
 
-func idMap(field func(*request) *[]vspawn.IDMap) func(*request, string) error {
-	return func(r *request, value string) error {
-		parts := strings.Split(value, ":")
-		var n [3]int
-		if len(parts) != len(n) {
-			return errors.New("want INSIDE:OUTSIDE:SIZE")
-		}
-		for i, part := range parts {
-			v, err := strconv.ParseUint(part, 10, 32)
-			if err != nil {
-				return fmt.Errorf("%q: %w", part, cause(err))
-			}
-			n[i] = int(v)
-		}
-		list := field(r)
-		*list = append(*list, vspawn.IDMap{Inside: n[0], Outside: n[1], Size: n[2]})
-		return nil
-	}
-}
-
 func setEnv(r *request, value string) error {
 	if strings.IndexByte(value, '=') < 1 {
 		return errors.New("want KEY=VALUE")
 	}
 	r.env = append(r.env, value)
 	return nil
-}
-
-func setFile(r *request, value string) error {
-	to, from, ok := strings.Cut(value, "=")
-	if !ok {
-		return errors.New("want CHILD=OURS")
-	}
-	child, err := strconv.Atoi(to)
-	if err != nil {
-		return fmt.Errorf("%q: %w", to, cause(err))
-	}
-	if r.attr.Files == nil {
-		r.attr.Files = []vspawn.File{{Child: 0, Parent: 0}, {Child: 1, Parent: 1}, {Child: 2, Parent: 2}}
-	}
-	r.attr.Files = slices.DeleteFunc(r.attr.Files, func(f vspawn.File) bool { return f.Child == child })
-	if from == "-" {
-		return nil
-	}
-	parent, err := strconv.Atoi(from)
-	if err != nil {
-		return fmt.Errorf("%q: %w", from, cause(err))
-	}
-	// Nothing that we were given is close-on-exec; what is, is our own runtime's.
-	if flags, err := unix.FcntlInt(uintptr(parent), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
-		return fmt.Errorf("descriptor %d is not open", parent)
-	}
-	r.attr.Files = append(r.attr.Files, vspawn.File{Child: child, Parent: parent})
-	return nil
-}
-
-func setRlimit(r *request, value string) error {
-	name, limits, ok := strings.Cut(value, "=")
-	if !ok {
-		return errors.New("want NAME=SOFT[:HARD]")
-	}
-	resource, ok := resources[strings.ToLower(name)]
-	if !ok {
-		return fmt.Errorf("%q is not a resource", name)
-	}
-	soft, hard, both := strings.Cut(limits, ":")
-	if !both {
-		hard = soft
-	}
-	l := vspawn.Rlimit{Resource: resource}
-	var err error
-	if l.Soft, err = parseLimit(soft); err != nil {
-		return err
-	}
-	if l.Hard, err = parseLimit(hard); err != nil {
-		return err
-	}
-	r.attr.Rlimits = append(r.attr.Rlimits, l)
-	return nil
-}
-
-// resources are the names of getrlimit(2), without their prefix.
-var resources = map[string]int{
-	"as": unix.RLIMIT_AS, "core": unix.RLIMIT_CORE, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA,
-	"fsize": unix.RLIMIT_FSIZE, "locks": unix.RLIMIT_LOCKS, "memlock": unix.RLIMIT_MEMLOCK,
-	"msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE, "nofile": unix.RLIMIT_NOFILE,
-	"nproc": unix.RLIMIT_NPROC, "rss": unix.RLIMIT_RSS, "rtprio": unix.RLIMIT_RTPRIO,
-	"rttime": unix.RLIMIT_RTTIME, "sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
-}
-
-// parseLimit takes a number with K, M or G behind it, powers of 1024, or
-// "unlimited".
-func parseLimit(s string) (uint64, error) {
-	const unlimited = ^uint64(0)
-	if s == "unlimited" {
-		return unlimited, nil
-	}
-	digits, shift := s, 0
-	if i := len(s) - 1; i > 0 {
-		if unit := strings.IndexByte("KMG", s[i]&^0x20); unit >= 0 {
-			digits, shift = s[:i], 10*(unit+1)
-		}
-	}
-	n, err := strconv.ParseUint(digits, 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q: %w", s, cause(err))
-	}
-	if n > unlimited>>shift {
-		return 0, fmt.Errorf("%q: %w", s, strconv.ErrRange)
-	}
-	return n << shift, nil
-}
-
-func setUID(r *request, value string) error {
-	id, err := parseID(value, lookupUser)
-	r.attr.UID = &id
-	return err
-}
-
-func setGID(r *request, value string) error {
-	id, err := parseID(value, lookupGroup)
-	r.attr.GID = &id
-	return err
-}
-
-func setGroups(r *request, value string) error {
-	if r.attr.Groups == nil {
-		r.attr.Groups = []int{}
-	}
-	for _, name := range split(value) {
-		id, err := parseID(name, lookupGroup)
-		if err != nil {
-			return err
-		}
-		r.attr.Groups = append(r.attr.Groups, id)
-	}
-	return nil
-}
-
-// parseID takes a number as it is, since an image may have no /etc/passwd.
-func parseID(s string, lookup func(name string) (string, error)) (int, error) {
-	id, err := strconv.ParseUint(s, 10, 32)
-	if errors.Is(err, strconv.ErrSyntax) {
-		var found string
-		if found, err = lookup(s); err == nil {
-			id, err = strconv.ParseUint(found, 10, 32)
-		}
-	}
-	if err != nil {
-		return 0, cause(err)
-	}
-	return int(id), nil
-}
-
-func lookupUser(name string) (string, error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return "", err
-	}
-	return u.Uid, nil
-}
-
-func lookupGroup(name string) (string, error) {
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		return "", err
-	}
-	return g.Gid, nil
 }
 
 func setPdeathsig(r *request, value string) (err error) {
@@ -293,28 +160,24 @@ func parseSignal(s string) (syscall.Signal, error) {
 	return 0, fmt.Errorf("%q is not a signal", s)
 }
 
-func setNamespaces(r *request, value string) error {
-	for _, name := range split(value) {
-		flag, ok := namespaces[name]
-		if !ok {
-			return fmt.Errorf("%q is not a namespace", name)
-		}
-		r.attr.Cloneflags |= flag
-	}
-	return nil
-}
-
-var namespaces = map[string]uintptr{
-	"cgroup": unix.CLONE_NEWCGROUP, "ipc": unix.CLONE_NEWIPC, "mount": unix.CLONE_NEWNS, "net": unix.CLONE_NEWNET,
-	"pid": unix.CLONE_NEWPID, "time": unix.CLONE_NEWTIME, "user": unix.CLONE_NEWUSER, "uts": unix.CLONE_NEWUTS,
-}
-
 // split is strings.Split at commas, but nothing has no elements.
 func split(s string) []string {
 	if s == "" {
 		return nil
 	}
 	return strings.Split(s, ",")
+}
+
+// bits parses a list of names of bits.
+func bits(value, what string, names map[string]uint64) (set uint64, err error) {
+	for _, name := range split(value) {
+		bit, ok := names[name]
+		if !ok {
+			return 0, fmt.Errorf("%q is not a %s", name, what)
+		}
+		set |= bit
+	}
+	return set, nil
 }
 
 // cause is what was wrong with a number, without the name of the function that

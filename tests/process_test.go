@@ -311,7 +311,7 @@ func TestOrphan(t *testing.T) {
 				needCapability(t, unix.CAP_SYS_ADMIN, "make a PID namespace")
 			}
 			helper.SkipEmulated(t, "subreaper, and no namespaces")
-			p, err := start(t, adopterHelper.Argv(c.adopter), &c.attr)
+			p, err := start(t, orphanHelper.Argv(c.adopter), &c.attr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -320,13 +320,36 @@ func TestOrphan(t *testing.T) {
 	}
 }
 
-// adopterHelper has a child whose child outlives it.
-var adopterHelper = helper.New("adopter", func(args []string) int {
-	if args[0] == "subreaper" {
-		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			panic(err)
+// orphanHelper is one who adopts, or a child of his that leaves its own, or
+// the orphan.
+var orphanHelper *helper.Helper
+
+func init() {
+	orphanHelper = helper.New("orphan", func(args []string) int {
+		switch args[0] {
+		case "subreaper":
+			if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+				panic(err)
+			}
+			return adopt()
+		case "PID 1":
+			return adopt()
+		case "leaver":
+			argv := orphanHelper.Argv("orphan")
+			if _, err := vspawn.Start(noContext, program(argv), argv, nil); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+			return 0
+		default: // says, at the end of its input, whose child it is
+			io.Copy(io.Discard, os.Stdin)
+			fmt.Printf("%d, child of %d", os.Getpid(), os.Getppid())
+			return 0
 		}
-	}
+	})
+}
+
+func adopt() int {
 	in, hold, err := os.Pipe()
 	if err != nil {
 		panic(err)
@@ -335,7 +358,7 @@ var adopterHelper = helper.New("adopter", func(args []string) int {
 	if err != nil {
 		panic(err)
 	}
-	argv := orphanerHelper.Argv()
+	argv := orphanHelper.Argv("leaver")
 	if code := relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
 		Files: []vspawn.File{{Child: 0, File: in}, {Child: 1, File: w}, {Child: 2, Parent: 2}}})); code != 0 {
 		return code
@@ -355,24 +378,7 @@ var adopterHelper = helper.New("adopter", func(args []string) int {
 		return 1
 	}
 	return 0
-})
-
-// orphanerHelper leaves its child behind.
-var orphanerHelper = helper.New("orphaner", func([]string) int {
-	argv := orphanHelper.Argv()
-	if _, err := vspawn.Start(noContext, program(argv), argv, nil); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	return 0
-})
-
-// orphanHelper says at the end of its input whose child it is.
-var orphanHelper = helper.New("orphan", func([]string) int {
-	io.Copy(io.Discard, os.Stdin)
-	fmt.Printf("%d, child of %d", os.Getpid(), os.Getppid())
-	return 0
-})
+}
 
 // Pdeathsig reaches the child when its parent dies.
 func TestPdeathsigSent(t *testing.T) {

@@ -1,0 +1,94 @@
+//go:build linux
+
+package tests
+
+import (
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"testing"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/noop"
+	"github.com/vspawn/vspawn/vspawn"
+	"golang.org/x/sys/unix"
+)
+
+// A parent is what a start must not change in the parent.
+type parent struct {
+	state
+	Dumpable int
+	Files    map[string]string
+	Ignored  string // signals
+	Caught   string
+}
+
+func readParent(t *testing.T) *parent {
+	t.Helper()
+	p := &parent{Files: openFiles(t), Ignored: statusField("self", "SigIgn"), Caught: statusField("self", "SigCgt")}
+	p.read(nil)
+	p.Second, p.Tasks = thread{}, nil // the runtime's affair
+	var err error
+	if p.Dumpable, err = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		t.Fatal("PR_GET_DUMPABLE: ", err)
+	}
+	return p
+}
+
+// The parent's dumpable flag, working directory, umask, signal mask,
+// descriptor table, and whatever else a child can be given, are the same after
+// every kind of start, also one that fails at its end.
+func TestParentUnchanged(t *testing.T) {
+	child := noop.Write(t)
+	for _, dir := range []string{filepath.Dir(child), filepath.Dir(filepath.Dir(child))} {
+		if err := os.Chmod(dir, 0o711); err != nil { // for the children that are other users
+			t.Fatal(err)
+		}
+	}
+	if f, err := vspawn.Features(); err != nil || !f.SharedMemory {
+		child = "/no/such/program" // the kernel could not start one for another machine
+	}
+	runtime.LockOSThread() // the thread has a mask of its own
+	defer runtime.UnlockOSThread()
+	warmUp(t)
+	check := func(t *testing.T, k spawnKind, wantDumpable int) {
+		attr, _ := k.setUp(t)
+		before := readParent(t)
+		equal(t, "dumpable flag before", before.Dumpable, wantDumpable)
+		for _, path := range []string{child, "/no/such/program"} {
+			p, err := vspawn.Start(t.Context(), path, nil, attr)
+			if err == nil {
+				wait(t, p, "exit status 0")
+			} else if !errors.Is(err, unix.ENOENT) {
+				t.Error(err)
+			}
+			after := readParent(t)
+			if !maps.Equal(before.Files, after.Files) {
+				t.Errorf("after the start of %s the descriptors are %v, and were %v", path, after.Files, before.Files)
+			}
+			if !reflect.DeepEqual(before, after) {
+				t.Errorf("after the start of %s the parent is %+v, and was %+v", path, after, before)
+			}
+		}
+	}
+	for _, k := range spawnKinds {
+		t.Run(k.name, func(t *testing.T) { check(t, k, 1) })
+		if k.name != "UID and GID" {
+			continue
+		}
+		t.Run(k.name+" by one that is not dumpable", func(t *testing.T) {
+			helper.SkipEmulated(t, "PR_SET_DUMPABLE")
+			if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+			if os.Getuid() != 0 {
+				t.Skip("what a process that is not dumpable has in /proc is root's")
+			}
+			check(t, k, 0)
+		})
+	}
+}

@@ -59,18 +59,28 @@ func (p *Process) Pid() int { return p.pid }
 // kernels without pidfd. When ctx ends first, Wait returns its cause, and the
 // child goes on.
 func (p *Process) Wait(ctx context.Context) (*State, error) {
+	if err := p.WaitExit(ctx); err != nil {
+		return nil, err
+	}
+	return p.reap()
+}
+
+// WaitExit waits like Wait, but leaves the child that has ended to be reaped
+// by another: by os.Process.Wait, say, which then returns at once. Afterwards
+// Close lets go of it.
+func (p *Process) WaitExit(ctx context.Context) error {
 	if p.brief() {
-		return p.reap()
+		return nil
 	}
 	ended, err := p.watch()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	select {
 	case <-ended:
-		return p.reap()
+		return nil
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 
 func (*Process) Pid() int                                           { return -1 }
 func (*Process) Wait(ctx context.Context) (*State, error)           { return nil, errUnsupported }
+func (*Process) WaitExit(ctx context.Context) error                 { return errUnsupported }
 func (*Process) WaitFor(ctx context.Context, c int) (*State, error) { return nil, errUnsupported }
 func (*Process) Signal(s syscall.Signal) error                      { return os.ErrProcessDone }
 func (*Process) Kill() error                                        { return os.ErrProcessDone }

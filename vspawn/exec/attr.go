@@ -1,0 +1,160 @@
+//go:build linux && (amd64 || arm64 || riscv64)
+
+package exec
+
+import (
+	"reflect"
+	"slices"
+	"syscall"
+
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+// attr is all that the child is given. A nil env is the parent's.
+func (c *Cmd) attr(files []vspawn.File, env []string) (*vspawn.Attr, error) {
+	a := &vspawn.Attr{InheritFiles: true}
+	if c.Attr != nil {
+		*a = *c.Attr
+		switch {
+		case a.Env != nil:
+			return nil, &vspawn.AttrError{Field: "Env", Reason: "set in Attr: set that of Cmd"}
+		case a.Dir != "":
+			return nil, &vspawn.AttrError{Field: "Dir", Reason: "set in Attr: set that of Cmd"}
+		}
+	}
+	a.Env, a.Dir = env, c.Dir
+	a.Files = slices.Concat(files, a.Files)
+	if c.SysProcAttr == nil {
+		return a, nil
+	}
+	m := &mapping{sys: c.SysProcAttr, attr: a, files: 3 + len(c.ExtraFiles)}
+	v := reflect.ValueOf(c.SysProcAttr).Elem()
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			continue
+		}
+		name := v.Type().Field(i).Name
+		to, known := sysProcAttr[name]
+		if !known {
+			m.refuse(name, "vspawn has nothing for it")
+		} else if to != nil {
+			to(m)
+		}
+	}
+	return a, m.err
+}
+
+// A mapping takes what a SysProcAttr says over into an Attr.
+type mapping struct {
+	sys   *syscall.SysProcAttr
+	attr  *vspawn.Attr
+	files int // how many descriptors the standard's fields give
+	err   error
+}
+
+func (m *mapping) refuse(field, reason string) {
+	if m.err == nil {
+		m.err = &vspawn.AttrError{Field: "SysProcAttr." + field, Reason: reason}
+	}
+}
+
+// put sets a field of Attr that the caller has left alone.
+func put[T any](m *mapping, field string, to *T, v T) {
+	if !reflect.ValueOf(to).Elem().IsZero() {
+		m.refuse(field, "contradicts what is set in Attr")
+	}
+	*to = v
+}
+
+// ioctl has the child make one, on a descriptor of its own, as the last thing
+// before exec.
+func (m *mapping) ioctl(fd int, request, arg uintptr) []vspawn.Syscall {
+	return []vspawn.Syscall{{Name: "ioctl", Nr: syscall.SYS_IOCTL, Args: [6]uintptr{uintptr(fd), request, arg}}}
+}
+
+// sysProcAttr says for each field of syscall.SysProcAttr that is not zero what
+// it is in an Attr. nil is for one that another takes along.
+var sysProcAttr = map[string]func(m *mapping){
+	"Chroot":     func(m *mapping) { put(m, "Chroot", &m.attr.Chroot, m.sys.Chroot) },
+	"Credential": (*mapping).credential,
+	"Ptrace":     func(m *mapping) { m.attr.Ptrace = true },
+	"Setsid":     func(m *mapping) { m.attr.Setsid = true },
+	"Setpgid":    func(m *mapping) { put(m, "Pgid", &m.attr.Pgid, &m.sys.Pgid) },
+	"Setctty": func(m *mapping) {
+		switch {
+		case m.sys.Foreground:
+			m.refuse("Setctty", "both Setctty and Foreground set in SysProcAttr")
+		case m.sys.Ctty < 0 || m.sys.Ctty >= m.files:
+			m.refuse("Setctty", "Setctty set but Ctty not valid in child")
+		}
+		const steal = 1
+		m.attr.Syscalls = slices.Concat(m.attr.Syscalls, m.ioctl(m.sys.Ctty, syscall.TIOCSCTTY, steal))
+	},
+	"Noctty": func(m *mapping) { // before Setctty
+		m.attr.Syscalls = slices.Concat(m.ioctl(0, syscall.TIOCNOTTY, 0), m.attr.Syscalls)
+	},
+	"Ctty": nil,
+	"Foreground": func(m *mapping) {
+		m.attr.Foreground = true
+		put(m, "Foreground", &m.attr.TTY, &m.sys.Ctty)
+		if !m.sys.Setpgid {
+			put(m, "Foreground", &m.attr.Pgid, &m.sys.Pgid)
+		}
+	},
+	"Pgid":       nil,
+	"Pdeathsig":  func(m *mapping) { put(m, "Pdeathsig", &m.attr.Pdeathsig, m.sys.Pdeathsig) },
+	"Cloneflags": func(m *mapping) { put(m, "Cloneflags", &m.attr.Cloneflags, m.sys.Cloneflags) },
+	"Unshareflags": func(m *mapping) {
+		flags := m.sys.Unshareflags
+		if m.sys.UidMappings != nil || m.sys.GidMappings != nil {
+			// The parent writes the maps, before the child goes on.
+			m.attr.Cloneflags |= flags & syscall.CLONE_NEWUSER
+			flags &^= syscall.CLONE_NEWUSER
+		}
+		put(m, "Unshareflags", &m.attr.Unshareflags, flags)
+		m.attr.PrivateMounts = m.attr.PrivateMounts || flags&syscall.CLONE_NEWNS != 0
+	},
+	"UidMappings": func(m *mapping) { put(m, "UidMappings", &m.attr.UIDMap, idMap(m.sys.UidMappings)) },
+	"GidMappings": func(m *mapping) {
+		put(m, "GidMappings", &m.attr.GIDMap, idMap(m.sys.GidMappings))
+		m.attr.AllowSetgroups = m.sys.GidMappingsEnableSetgroups
+	},
+	"GidMappingsEnableSetgroups": nil,
+	"AmbientCaps": func(m *mapping) {
+		for _, c := range m.sys.AmbientCaps {
+			if c > 63 {
+				m.refuse("AmbientCaps", "there is no capability of that number")
+				return
+			}
+			m.attr.Ambient |= vspawn.Caps(int(c))
+		}
+	},
+	"UseCgroupFD": func(m *mapping) { put(m, "CgroupFD", &m.attr.Cgroup, &m.sys.CgroupFD) },
+	"CgroupFD":    nil,
+	"PidFD":       nil, // Start sets it
+}
+
+func (m *mapping) credential() {
+	c := m.sys.Credential
+	put(m, "Credential", &m.attr.UID, vspawn.Ptr(int(c.Uid)))
+	put(m, "Credential", &m.attr.GID, vspawn.Ptr(int(c.Gid)))
+	// In a user namespace that denies setgroups there is nothing to drop.
+	denied := m.sys.GidMappings != nil && !m.sys.GidMappingsEnableSetgroups && len(c.Groups) == 0
+	if c.NoSetGroups || denied {
+		m.attr.KeepGroups = true
+		return
+	}
+	groups := make([]int, len(c.Groups))
+	for i, g := range c.Groups {
+		groups[i] = int(g)
+	}
+	put(m, "Credential", &m.attr.Groups, groups)
+}
+
+func idMap(list []syscall.SysProcIDMap) []vspawn.IDMap {
+	maps := make([]vspawn.IDMap, len(list))
+	for i, m := range list {
+		maps[i] = vspawn.IDMap{Inside: m.ContainerID, Outside: m.HostID, Size: m.Size}
+	}
+	return maps
+}

@@ -37,3 +37,24 @@ func (*Process) WaitFor(ctx context.Context, c int) (*State, error) { return nil
 func (*Process) Signal(s syscall.Signal) error                      { return os.ErrProcessDone }
 func (*Process) Kill() error                                        { return os.ErrProcessDone }
 func (*Process) Close() error                                       { return nil }
+
+// Poll answers [errors.ErrUnsupported] on this system.
+func (*Process) Poll() (*State, error) { return nil, errUnsupported }
+
+// SignalGroup answers [os.ErrProcessDone] on this system.
+func (*Process) SignalGroup(s syscall.Signal) error { return os.ErrProcessDone }
+
+// Pidfd answers [errors.ErrUnsupported] on this system.
+func (*Process) Pidfd() (int, error) { return -1, errUnsupported }
+
+// KillCgroup answers [errors.ErrUnsupported] on this system.
+func KillCgroup(dir int) error { return errUnsupported }
+
+// A Reaper can't be had on this system.
+type Reaper struct{ Orphan func(*State) }
+
+// Run answers [errors.ErrUnsupported] on this system.
+func (*Reaper) Run(ctx context.Context) error { return errUnsupported }
+
+// Subreaper answers [errors.ErrUnsupported] on this system.
+func Subreaper() error { return errUnsupported }

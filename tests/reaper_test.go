@@ -1,0 +1,173 @@
+//go:build linux
+
+package tests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+// The main goroutine of every process here has the main thread to itself, as a
+// Reaper needs it.
+func init() { runtime.LockOSThread() }
+
+// leaver leaves an orphan, which ends with the status that it is told to, and
+// prints the orphan's pid.
+var leaver = helper.New("leaver", func(args []string) int {
+	argv := quitter.Argv(args[0])
+	p, err := vspawn.Start(context.Background(), argv[0], argv, nil)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println(p.Pid())
+	return 0
+})
+
+// quitter ends with a status.
+var quitter = helper.New("quitter", func(args []string) int {
+	n, _ := strconv.Atoi(args[0])
+	return n
+})
+
+// reaping runs a Reaper on its main goroutine, while others start children in
+// four ways and wait for them: none may miss the status of its own child, and
+// each orphan must be reported with its status.
+var reaping = helper.New("reaping", func(args []string) int {
+	rounds, _ := strconv.Atoi(args[0])
+	if err := vspawn.Subreaper(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	finished := errors.New("finished")
+
+	var mu sync.Mutex
+	var failures []string
+	fail := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		failures = append(failures, fmt.Sprintf(format, args...))
+	}
+	orphans := make(chan int, 4*rounds)
+	reaper := vspawn.Reaper{Orphan: func(s *vspawn.State) {
+		if s.ExitCode() != 9 {
+			fail("orphan %d: %v, want status 9", s.Pid(), s)
+		}
+		orphans <- s.Pid()
+	}}
+
+	check := func(way string, status int, err error) {
+		if err != nil || status != 7 {
+			fail("%s: status %d, %v", way, status, err)
+		}
+	}
+	ways := map[string]func(){
+		"Process.Wait": func() {
+			argv := quitter.Argv("7")
+			p, err := vspawn.Start(ctx, argv[0], argv, nil)
+			if err != nil {
+				fail("start: %v", err)
+				return
+			}
+			s, err := p.Wait(ctx)
+			if err != nil {
+				fail("Process.Wait: %v", err)
+				return
+			}
+			check("Process.Wait", s.ExitCode(), nil)
+		},
+		"os/exec": func() {
+			cmd := quitter.Command("7")
+			err := cmd.Run()
+			var exit *exec.ExitError
+			if errors.As(err, &exit) {
+				err = nil
+			}
+			check("os/exec", cmd.ProcessState.ExitCode(), err)
+		},
+		"wait4": func() {
+			argv := quitter.Argv("7")
+			p, err := vspawn.Start(ctx, argv[0], argv, nil)
+			if err != nil {
+				fail("start: %v", err)
+				return
+			}
+			pid := p.Pid()
+			p.Close()
+			var ws unix.WaitStatus
+			for err = unix.EINTR; err == unix.EINTR; {
+				_, err = unix.Wait4(pid, &ws, 0, nil)
+			}
+			check("wait4", ws.ExitStatus(), err)
+		},
+		"orphan": func() {
+			out, err := leaver.Command("9").Output()
+			var pid int
+			if _, scan := fmt.Sscan(string(out), &pid); err != nil || scan != nil {
+				fail("leaver: %q, %v", out, err)
+				return
+			}
+			if reaped := <-orphans; reaped != pid { // one at a time, so it is this one
+				fail("orphan %d was left, %d reaped", pid, reaped)
+			}
+		},
+	}
+	go func() {
+		var wg sync.WaitGroup
+		for _, way := range ways {
+			wg.Go(func() {
+				for range rounds {
+					way()
+				}
+			})
+		}
+		wg.Wait()
+		cancel(finished)
+	}()
+	if err := reaper.Run(ctx); err != finished {
+		fmt.Println("Run:", err)
+		return 1
+	}
+	for _, f := range failures {
+		fmt.Println(f)
+	}
+	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil); err != unix.ECHILD {
+		fmt.Println("a child is left:", err)
+		return 1
+	}
+	return min(len(failures), 1)
+})
+
+// A Reaper takes orphans, with their status, and never that of a child that
+// someone waits for: by Process.Wait, by os/exec, or by wait4 on its pid.
+func TestReaper(t *testing.T) {
+	helper.SkipEmulated(t, "__WNOTHREAD")
+	cmd := reaping.Command("30")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// Off the main thread, where it would see nothing, or others' children, a
+// Reaper does not run.
+func TestReaperThread(t *testing.T) {
+	result := make(chan error)
+	go func() { result <- new(vspawn.Reaper).Run(t.Context()) }()
+	var failed *vspawn.Error
+	if err := <-result; !errors.As(err, &failed) {
+		t.Errorf("got %v", err)
+	}
+}

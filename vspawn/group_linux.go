@@ -1,0 +1,70 @@
+package vspawn
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Poll looks whether the child has ended, without waiting: it gives nil if it
+// has not.
+func (p *Process) Poll() (*State, error) { return p.poll(Exited) }
+
+// SignalGroup sends a signal to the process group that the child leads: it was
+// started with Setsid, or with Pgid 0. As long as the child is not reaped no
+// other group can have its number.
+func (p *Process) SignalGroup(s syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over() {
+		return os.ErrProcessDone
+	}
+	if err := unix.Kill(-p.pid, s); err != nil {
+		e := &Error{Step: "kill", Object: "process group " + itoa(p.pid), Err: err}
+		if err == unix.ESRCH {
+			e.Hint = "the child does not lead a group: start it with Setsid, or with Pgid 0"
+		}
+		return e
+	}
+	return nil
+}
+
+// Pidfd gives a descriptor of the child that the caller owns, and has to
+// close: to wait by poll, or to hand to another process (pidfd_open(2)).
+func (p *Process) Pidfd() (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.over():
+		return -1, os.ErrProcessDone
+	case p.pidfd < 0:
+		return -1, &Error{Step: "pidfd_open", Object: "pid " + itoa(p.pid), Err: unix.ENOSYS, Hint: "needs Linux 5.4"}
+	}
+	fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, &Error{Step: "fcntl", Object: "F_DUPFD_CLOEXEC", Err: err}
+	}
+	return fd, nil
+}
+
+// KillCgroup kills every process in a cgroup v2 and below it, forks under way
+// included (cgroup.kill, Linux 5.14). dir is a descriptor of its directory.
+func KillCgroup(dir int) error {
+	fail := func(err error) error {
+		e := &Error{Step: "write", Object: "cgroup.kill", Err: err}
+		if err == unix.ENOENT {
+			e.Hint = "needs Linux 5.14, and a cgroup v2 other than the root"
+		}
+		return e
+	}
+	fd, err := unix.Openat(dir, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte("1")); err != nil {
+		return fail(err)
+	}
+	return nil
+}

@@ -28,7 +28,9 @@ type spawnKind struct {
 }
 
 // spawnKinds has an entry for each attribute.
-var spawnKinds = []spawnKind{
+var spawnKinds = slices.Concat(processKinds, schedulingKinds, privilegeKinds, namespaceKinds)
+
+var processKinds = []spawnKind{
 	{"nothing", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		t.Setenv("VSPAWN_TEST", "inherited")
 		return &vspawn.Attr{}, func(t *testing.T, s *state) {
@@ -61,6 +63,21 @@ var spawnKinds = []spawnKind{
 	{"Dir", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		dir := realTemp(t)
 		return &vspawn.Attr{Dir: dir}, func(t *testing.T, s *state) { equal(t, "directory", s.Dir, dir) }
+	}},
+	{"DirFD", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		dir, fd := openTemp(t)
+		return &vspawn.Attr{DirFD: &fd}, func(t *testing.T, s *state) {
+			equal(t, "directory", s.Dir, dir)
+			equal(t, "what the child has as the directory's number", s.Files[fd], inode{})
+		}
+	}},
+	{"DirFD whose number another file gets", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		dir, fd := openTemp(t)
+		attr := &vspawn.Attr{DirFD: &fd, Files: append(inherited(), vspawn.File{Child: fd, Parent: 2})}
+		return attr, func(t *testing.T, s *state) {
+			equal(t, "directory", s.Dir, dir)
+			equal(t, "the other file", s.Files[fd], inodeOf(2))
+		}
 	}},
 	{"Setsid", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		return &vspawn.Attr{Setsid: true}, func(t *testing.T, s *state) {
@@ -237,6 +254,13 @@ func TestEveryAttributeHasATest(t *testing.T) {
 		"GIDMap":         "TestUserNamespace",
 		"AllowSetgroups": "TestUserNamespace",
 		"Cloneflags":     "TestNamespaces",
+		"ExecFD":         "TestExecFD",
+		"InheritFiles":   "TestInheritFiles",
+		"CloseRanges":    "TestInheritFiles",
+		"Landlock":       "TestLandlock",
+		"PrivateMounts":  "TestPrivateMounts",
+		"Ptrace":         "TestPtrace",
+		"StartStopped":   "TestStartStopped",
 	}
 	for i := range reflect.TypeFor[vspawn.Attr]().NumField() {
 		field := reflect.TypeFor[vspawn.Attr]().Field(i).Name
@@ -370,6 +394,18 @@ var dispositionsHelper = helper.New("dispositions", func([]string) int {
 	}
 	return 0
 })
+
+// openTemp makes a directory and opens it.
+func openTemp(t *testing.T) (path string, fd int) {
+	t.Helper()
+	path = realTemp(t)
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(path, ": ", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return path, fd
+}
 
 func equal[T any](t *testing.T, what string, got, want T) {
 	t.Helper()

@@ -167,7 +167,7 @@ func atExec(attr *vspawn.Attr, look func(pid string)) error {
 	runtime.LockOSThread() // a traced child belongs to a thread
 	defer runtime.UnlockOSThread()
 	a := *attr
-	a.Syscalls = append(a.Syscalls, vspawn.Syscall{Name: "ptrace", Nr: unix.SYS_PTRACE}) // PTRACE_TRACEME
+	a.Ptrace = true
 	p, err := vspawn.Start(noContext, "/proc/self/exe", exitHelper.Argv("0"), &a)
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -256,7 +257,50 @@ var failingSteps = []struct {
 	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Size: 1}}}, vspawn.Error{Step: "write", Field: "UIDMap"}, unix.SYS_WRITE},
 	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Size: 1}}}, vspawn.Error{Step: "read", Field: "UIDMap"}, unix.SYS_READ},
 	{vspawn.Attr{}, vspawn.Error{Step: "execve", Object: "/x"}, unix.SYS_EXECVE},
+	{vspawn.Attr{DirFD: vspawn.Ptr(0)}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: "0"}, unix.SYS_FCHDIR},
+	{vspawn.Attr{ExecFD: vspawn.Ptr(0)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: "0"}, unix.SYS_EXECVEAT},
+	{vspawn.Attr{Files: []vspawn.File{{Child: 0}, {Child: 1, Path: "/"}}}, vspawn.Error{Step: "openat", Field: "Files[1]", Object: "/"}, unix.SYS_OPENAT},
+	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Path: "/"}}}, vspawn.Error{Step: "dup3", Field: "Files[0]", Object: ", 1, 0)"}, unix.SYS_DUP3},
+	{vspawn.Attr{InheritFiles: true, CloseRanges: []vspawn.Range{{First: 5}}}, vspawn.Error{Step: "close_range", Field: "CloseRanges"}, unix.SYS_CLOSE_RANGE},
+	{vspawn.Attr{Scheduler: &vspawn.Scheduler{}}, vspawn.Error{Step: "sched_setattr", Field: "Scheduler"}, unix.SYS_SCHED_SETATTR},
+	{vspawn.Attr{Nice: vspawn.Ptr(3)}, vspawn.Error{Step: "setpriority", Field: "Nice", Object: "3"}, unix.SYS_SETPRIORITY},
+	{vspawn.Attr{IOPriority: &vspawn.IOPriority{Class: 2, Level: 7}}, vspawn.Error{Step: "ioprio_set", Field: "IOPriority", Object: "{2 7}"}, unix.SYS_IOPRIO_SET},
+	{vspawn.Attr{Affinity: []int{0, 1}}, vspawn.Error{Step: "sched_setaffinity", Field: "Affinity", Object: "[0 1]"}, unix.SYS_SCHED_SETAFFINITY},
+	{vspawn.Attr{CoreSched: true}, vspawn.Error{Step: "prctl", Field: "CoreSched"}, unix.SYS_PRCTL},
+	{vspawn.Attr{TimerSlack: 1}, vspawn.Error{Step: "prctl", Field: "TimerSlack", Object: "(PR_SET_TIMERSLACK, 1, 0, 0, 0)"}, unix.SYS_PRCTL},
+	{vspawn.Attr{OOMScoreAdj: vspawn.Ptr(1000)}, vspawn.Error{Step: "openat", Field: "OOMScoreAdj", Object: "/oom_score_adj"}, unix.SYS_OPENAT},
+	{vspawn.Attr{OOMScoreAdj: vspawn.Ptr(1000)}, vspawn.Error{Step: "write", Field: "OOMScoreAdj", Object: "/oom_score_adj"}, unix.SYS_WRITE},
+	{vspawn.Attr{Personality: vspawn.Ptr[uintptr](0)}, vspawn.Error{Step: "personality", Field: "Personality", Object: "(0x0)"}, unix.SYS_PERSONALITY},
+	{vspawn.Attr{NewKeyring: true}, vspawn.Error{Step: "keyctl", Field: "NewKeyring"}, unix.SYS_KEYCTL},
+	{vspawn.Attr{Bounding: vspawn.Ptr(vspawn.Caps())}, vspawn.Error{Step: "prctl", Field: "Bounding", Object: "(PR_CAPBSET_DROP, 0, 0, 0, 0)"}, unix.SYS_PRCTL},
+	{vspawn.Attr{Securebits: vspawn.Ptr(1)}, vspawn.Error{Step: "prctl", Field: "Securebits", Object: "(PR_SET_SECUREBITS, 0x1, 0, 0, 0)"}, unix.SYS_PRCTL},
+	{vspawn.Attr{KeepCaps: true}, vspawn.Error{Step: "prctl", Field: "KeepCaps", Object: "(PR_SET_KEEPCAPS, 1, 0, 0, 0)"}, unix.SYS_PRCTL},
+	{vspawn.Attr{NoNewPrivs: true}, vspawn.Error{Step: "prctl", Field: "NoNewPrivs", Object: "(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)"}, unix.SYS_PRCTL},
+	{vspawn.Attr{Capabilities: &vspawn.Capabilities{Permitted: 5}}, vspawn.Error{Step: "capset", Field: "Capabilities", Object: "{0x5 0x0 0x0}"}, unix.SYS_CAPSET},
+	{landlocked, vspawn.Error{Step: "landlock_create_ruleset", Field: "Landlock"}, unix.SYS_LANDLOCK_CREATE_RULESET},
+	{landlocked, vspawn.Error{Step: "openat", Field: "Landlock", Object: "/proc"}, unix.SYS_OPENAT},
+	{landlocked, vspawn.Error{Step: "landlock_add_rule", Field: "Landlock", Object: "/proc"}, unix.SYS_LANDLOCK_ADD_RULE},
+	{landlocked, vspawn.Error{Step: "landlock_restrict_self", Field: "Landlock"}, unix.SYS_LANDLOCK_RESTRICT_SELF},
+	{vspawn.Attr{Seccomp: deny(unix.SYS_GETSID, errFilter)}, vspawn.Error{Step: "seccomp", Field: "Seccomp", Object: "a filter of 4 instructions"}, unix.SYS_SECCOMP},
+	{vspawn.Attr{Setns: []vspawn.Namespace{{Pid: 1, Flags: unix.CLONE_NEWUTS}}},
+		vspawn.Error{Step: "pidfd_open", Field: "Setns[0]", Object: "CLONE_NEWUTS of pid 1"}, unix.SYS_PIDFD_OPEN},
+	{vspawn.Attr{Setns: []vspawn.Namespace{{FD: 0, Flags: unix.CLONE_NEWUTS}}},
+		vspawn.Error{Step: "setns", Field: "Setns[0]", Object: "CLONE_NEWUTS of descriptor 0"}, unix.SYS_SETNS},
+	{vspawn.Attr{Unshareflags: unix.CLONE_NEWUTS}, vspawn.Error{Step: "unshare", Field: "Unshareflags", Object: "(CLONE_NEWUTS)"}, unix.SYS_UNSHARE},
+	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWUTS, Hostname: "box"},
+		vspawn.Error{Step: "sethostname", Field: "Hostname", Object: "box"}, unix.SYS_SETHOSTNAME},
+	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, PrivateMounts: true},
+		vspawn.Error{Step: "mount", Field: "PrivateMounts", Object: "/"}, unix.SYS_MOUNT},
+	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, PivotRoot: "/proc"},
+		vspawn.Error{Step: "chdir", Field: "PivotRoot", Object: "/proc"}, unix.SYS_CHDIR},
+	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS, PivotRoot: "/proc"},
+		vspawn.Error{Step: "pivot_root", Field: "PivotRoot", Object: "/proc"}, unix.SYS_PIVOT_ROOT},
+	{vspawn.Attr{Ptrace: true}, vspawn.Error{Step: "ptrace", Field: "Ptrace"}, unix.SYS_PTRACE},
+	{vspawn.Attr{StartStopped: true}, vspawn.Error{Step: "ptrace", Field: "StartStopped"}, unix.SYS_PTRACE},
 }
+
+var landlocked = vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{
+	FS: unix.LANDLOCK_ACCESS_FS_READ_DIR, Paths: []vspawn.LandlockPath{{Path: "/proc", Allow: unix.LANDLOCK_ACCESS_FS_READ_DIR}}}}
 
 // errFilter is an errno that none of these calls gives by itself.
 const errFilter = unix.EXFULL
@@ -276,13 +320,21 @@ func TestFailingStep(t *testing.T) {
 				t.Skip("there is no close_range, and what is done instead can't fail")
 			case f.nr == unix.SYS_RT_SIGACTION && !features.ClearSighand:
 				f.want = vspawn.Error{Step: "rt_sigaction", Field: "DefaultSignals"} // the first of them resets a handler
+			case f.attr.Landlock != nil:
+				needLandlock(t, 1)
 			case f.attr.UIDMap != nil:
 				needUserNamespaces(t)
 				f.attr.UIDMap[0].Outside = os.Getuid()
+			case f.attr.Cloneflags != 0:
+				needUserNamespaces(t)
+			}
+			path := "/x"
+			if f.attr.ExecFD != nil {
+				path = ""
 			}
 			attr := f.attr
 			attr.Syscalls = denyInChild(t, f.nr, errFilter)
-			_, err := vspawn.Start(t.Context(), "/x", nil, &attr)
+			_, err := vspawn.Start(t.Context(), path, []string{"x"}, &attr)
 			f.want.Err = errFilter
 			checkError(t, err, f.want)
 		})
@@ -291,13 +343,12 @@ func TestFailingStep(t *testing.T) {
 
 // denyInChild are calls that make a system call fail from then on in a child.
 func denyInChild(t *testing.T, nr uintptr, errno unix.Errno) []vspawn.Syscall {
-	filter := &[4]unix.SockFilter{
-		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // the number of the call
-		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(nr), Jf: 1},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
-		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	filter := deny(nr, errno)
+	code := new([4]unix.SockFilter)
+	for i, f := range filter {
+		code[i] = unix.SockFilter{Code: f.Op, Jt: f.Jt, Jf: f.Jf, K: f.K}
 	}
-	prog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	prog := &unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
 	return []vspawn.Syscall{
 		{Before: "Cgroup", Name: "prctl", Nr: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_NO_NEW_PRIVS, 1}},
 		{Before: "Cgroup", Name: "seccomp", Nr: unix.SYS_SECCOMP, Args: [6]uintptr{unix.SECCOMP_SET_MODE_FILTER, 0, pin(t, prog)}},
@@ -314,14 +365,35 @@ func TestFailingStepsAreAll(t *testing.T) {
 		SignalMask: []syscall.Signal{unix.SIGHUP}, DefaultSignals: []syscall.Signal{unix.SIGHUP}, IgnoreSignals: []syscall.Signal{unix.SIGINT},
 		Pdeathsig: unix.SIGHUP, Cloneflags: unix.CLONE_NEWUSER,
 		UIDMap: []vspawn.IDMap{{Size: 1}}, GIDMap: []vspawn.IDMap{{Size: 1}}, AllowSetgroups: true,
+		InheritFiles: true, CloseRanges: []vspawn.Range{{First: 9}},
+		Nice: vspawn.Ptr(0), IOPriority: &vspawn.IOPriority{}, Scheduler: &vspawn.Scheduler{}, Affinity: []int{0},
+		CoreSched: true, TimerSlack: 1, OOMScoreAdj: vspawn.Ptr(0), Personality: vspawn.Ptr[uintptr](0), NewKeyring: true,
+		Capabilities: &vspawn.Capabilities{Permitted: 1, Inheritable: 1}, Ambient: 1, Bounding: vspawn.Ptr(vspawn.Caps()),
+		Securebits: vspawn.Ptr(0), KeepCaps: true, NoNewPrivs: true, Landlock: landlocked.Landlock, Seccomp: deny(0, 0),
+		Setns: []vspawn.Namespace{{Pid: 1, Flags: unix.CLONE_NEWNS}}, Unshareflags: unix.CLONE_NEWUTS, Hostname: "box",
+		PrivateMounts: true, Mounts: []vspawn.Mount{{Target: "/"}}, PivotRoot: "/", StartStopped: true,
 	}
-	group := vspawn.Attr{Pgid: vspawn.Ptr(0)} // which contradicts Setsid
-	known := []string{"clone3"}               // see failingStarts
+	others := []vspawn.Attr{ // which contradict some of those
+		{Pgid: vspawn.Ptr(0)}, {DirFD: vspawn.Ptr(0)}, {Ptrace: true}, {ExecFD: vspawn.Ptr(0)}, {KeepGroups: true}, {Syscalls: []vspawn.Syscall{}},
+		{Env: []string{}},
+	}
+	known := []string{"clone3", "umount2"} // see failingStarts
 	for _, f := range failingSteps {
 		known = append(known, f.want.Step)
 	}
-	for _, attr := range []vspawn.Attr{all, group} {
-		plan, err := vspawn.Compile("/x", nil, &attr)
+	given := map[string]bool{}
+	for _, attr := range append(others, all) {
+		v := reflect.ValueOf(attr)
+		for i := range v.NumField() {
+			if !v.Field(i).IsZero() {
+				given[v.Type().Field(i).Name] = true
+			}
+		}
+		path := "/x"
+		if attr.ExecFD != nil {
+			path = ""
+		}
+		plan, err := vspawn.Compile(path, []string{"x"}, &attr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -329,6 +401,11 @@ func TestFailingStepsAreAll(t *testing.T) {
 			if !slices.Contains(known, m[1]) {
 				t.Errorf("no test makes %s fail", m[1])
 			}
+		}
+	}
+	for i := range reflect.TypeFor[vspawn.Attr]().NumField() {
+		if f := reflect.TypeFor[vspawn.Attr]().Field(i).Name; !given[f] && f != "Cgroup" {
+			t.Errorf("Attr.%s is in none of the plans", f)
 		}
 	}
 }

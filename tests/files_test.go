@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand"
@@ -127,6 +128,100 @@ var onlyStandardHelper = helper.New("only-standard", func([]string) int {
 	argv := reportHelper.Argv(toStandardOutput)
 	return relay(vspawn.Start(noContext, program(argv), argv, nil))
 })
+
+// InheritFiles passes on what is not close-on-exec, at its own number, except
+// in CloseRanges, and whatever Files adds.
+func TestInheritFiles(t *testing.T) {
+	const first = 50
+	sources(t, first, 20)
+	own := map[int]inode{}
+	for fd := range scanned {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			own[fd] = inodeOf(fd)
+		}
+	}
+	files := []vspawn.File{{Child: first, Parent: first}, {Child: first + 2, Parent: first + 1}, {Child: first + 3, Parent: first + 5}}
+	const no = -1
+	for _, x := range []struct {
+		name   string
+		files  []vspawn.File
+		closed []vspawn.Range
+		last   int // of those that are left
+	}{
+		{"all", nil, nil, no},
+		{"and more", files, nil, no},
+		{"but for some", files, []vspawn.Range{{First: 57, Last: 57}, {First: 60, Last: 64}}, no},
+		{"but for the rest", files, []vspawn.Range{{First: 59}}, 58},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			want := maps.Clone(own)
+			for _, f := range x.files {
+				want[f.Child] = inodeOf(f.Parent)
+			}
+			maps.DeleteFunc(want, func(fd int, _ inode) bool {
+				for _, r := range x.closed {
+					if fd >= r.First && (fd <= r.Last || r.Last == 0) {
+						return true
+					}
+				}
+				return false
+			})
+			// The report's own descriptor is below, where nothing closes it.
+			r, w := blockingPipe(t)
+			attr := &vspawn.Attr{InheritFiles: true, CloseRanges: x.closed, Files: append(x.files, vspawn.File{Child: 1, File: w})}
+			p, err := start(t, reportHelper.Argv(toStandardOutput), attr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[1] = inodeOf(int(w.Fd()))
+			w.Close()
+			equal(t, "descriptors", readReport(t, p, r).Files, want)
+		})
+	}
+}
+
+// The child opens Path itself: in its own directory and root, with its own
+// umask and its own rights, whatever number the descriptor is to have.
+func TestOpen(t *testing.T) {
+	dir := realTemp(t)
+	if err := os.WriteFile(filepath.Join(dir, "old"), []byte("old"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	attr := &vspawn.Attr{Dir: dir, Umask: vspawn.Ptr(0o27), Files: []vspawn.File{
+		{Child: 2, Parent: 2},
+		{Child: 0, Path: "old"},
+		{Child: 1, Path: "new", Flags: unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL, Mode: 0o666},
+		{Child: 40, Path: "old", Flags: unix.O_RDWR},
+		{Child: 3, Path: os.DevNull},
+	}}
+	user := os.Getuid()
+	if user == 0 {
+		user = 1000
+		attr.UID = &user
+		if err := errors.Join(os.Chmod(dir, 0o777), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, "old"), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := report(t, attr)
+	old, fresh := statInode(t, filepath.Join(dir, "old")), statInode(t, filepath.Join(dir, "new"))
+	delete(s.Files, reportFD)
+	equal(t, "descriptors", s.Files, map[int]inode{0: old, 1: fresh, 2: inodeOf(2), 3: statInode(t, os.DevNull), 40: old})
+	var st unix.Stat_t
+	if err := unix.Stat(filepath.Join(dir, "new"), &st); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "owner of the new file", int(st.Uid), user)
+	equal(t, "its mode", st.Mode&0o777, 0o640)
+
+	t.Run("in its root", func(t *testing.T) {
+		root := newRoot(t)
+		s := report(t, &vspawn.Attr{Chroot: root, Files: append(inherited(), vspawn.File{Child: 3, Path: "/sub"})})
+		equal(t, "file", s.Files[3], statInode(t, filepath.Join(root, "sub")))
+	})
+}
 
 // With 0, 1 and 2 closed in the parent what vspawn opens for itself gets those
 // numbers, which must not show.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -63,6 +64,42 @@ var ways = []way{
 	})},
 	{name: "cgroup", start: startInCgroup},
 	{name: "chroot", start: attr(vspawn.Attr{Chroot: "/"})},
+	{name: "by descriptors", start: startByDescriptor},
+	{name: "opened and inherited files", start: attr(vspawn.Attr{
+		InheritFiles: true,
+		CloseRanges:  []vspawn.Range{{First: 100}},
+		Files:        []vspawn.File{{Child: 0, Path: os.DevNull}},
+	})},
+	{name: "scheduling", start: attr(vspawn.Attr{
+		Scheduler:   &vspawn.Scheduler{Policy: unix.SCHED_BATCH},
+		Nice:        vspawn.Ptr(19),
+		IOPriority:  &vspawn.IOPriority{Class: 2, Level: 7},
+		Affinity:    []int{0, 1, 2, 3, 4, 5, 6, 7},
+		TimerSlack:  time.Millisecond,
+		OOMScoreAdj: vspawn.Ptr(1000),
+		Personality: vspawn.Ptr[uintptr](0),
+	})},
+	{name: "core scheduling", start: ifSupported(vspawn.Attr{CoreSched: true}, unix.EINVAL, unix.ENODEV)},
+	{name: "keyring", start: ifSupported(vspawn.Attr{NewKeyring: true}, unix.ENOSYS)},
+	{name: "capabilities", start: privileged(vspawn.Attr{
+		KeepCaps:     true,
+		Securebits:   vspawn.Ptr(secbitNoroot),
+		Bounding:     vspawn.Ptr(vspawn.Caps(someCap)),
+		Capabilities: &vspawn.Capabilities{Permitted: vspawn.Caps(someCap), Inheritable: vspawn.Caps(someCap)},
+		Ambient:      vspawn.Caps(someCap),
+	})},
+	{name: "Landlock", start: ifSupported(vspawn.Attr{
+		NoNewPrivs: true,
+		Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR,
+			Paths: []vspawn.LandlockPath{{Path: "/", Allow: unix.LANDLOCK_ACCESS_FS_READ_DIR}}},
+	}, unix.ENOSYS, unix.EOPNOTSUPP)},
+	{name: "seccomp", start: attr(vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_GETSID, errFilter)})},
+	{name: "other namespaces", start: startInOthers},
+	{name: "mounts", start: privileged(vspawn.Attr{
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUTS,
+		Hostname:   "box",
+		Mounts:     []vspawn.Mount{{Source: "x", Target: "/proc", Type: "tmpfs"}},
+	})},
 	{name: "clone3 is unknown", alone: true, start: denied(unix.ENOSYS, unix.SYS_CLONE3)},
 	{name: "clone3 is forbidden", alone: true, start: denied(unix.EPERM, unix.SYS_CLONE3)},
 	{name: "close_range is unknown", alone: true, start: denied(unix.ENOSYS, unix.SYS_CLOSE_RANGE)},
@@ -135,11 +172,14 @@ func attr(a vspawn.Attr) func() error {
 }
 
 func startByVspawn(ctx context.Context, a *vspawn.Attr) error {
-	p, err := vspawn.Start(ctx, payload[0], payload, a)
+	return waitFor(vspawn.Start(ctx, payload[0], payload, a))
+}
+
+func waitFor(p *vspawn.Process, err error) error {
 	if err != nil {
 		return err
 	}
-	state, err := p.Wait(ctx)
+	state, err := p.Wait(context.Background())
 	if err == nil && !state.Success() {
 		err = errors.New(state.String())
 	}
@@ -159,6 +199,57 @@ func startAfterFailure() error {
 		return fmt.Errorf("starting /nonexistent: %v, want ENOENT", err)
 	}
 	return startByVspawn(context.Background(), nil)
+}
+
+// privileged is attr for who may have what root may.
+func privileged(a vspawn.Attr) func() error {
+	return func() error {
+		if os.Geteuid() != 0 {
+			return errNeeds("privileges")
+		}
+		return attr(a)()
+	}
+}
+
+// ifSupported is attr for a kernel that need not have it.
+func ifSupported(a vspawn.Attr, without ...unix.Errno) func() error {
+	return func() error {
+		err := attr(a)()
+		if slices.ContainsFunc(without, func(e unix.Errno) bool { return errors.Is(err, e) }) {
+			return errNeeds("a kernel that has it: " + err.Error())
+		}
+		return err
+	}
+}
+
+func startByDescriptor() error {
+	program, err := os.Open(payload[0])
+	if err != nil {
+		return err
+	}
+	defer program.Close()
+	root, err := os.Open("/")
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	p, err := vspawn.Start(context.Background(), "", payload, &vspawn.Attr{
+		ExecFD: vspawn.Ptr(int(program.Fd())), DirFD: vspawn.Ptr(int(root.Fd())),
+	})
+	return waitFor(p, err)
+}
+
+// startInOthers enters a namespace that we are in already, and makes others.
+func startInOthers() error {
+	f, err := os.Open("/proc/self/ns/uts")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return privileged(vspawn.Attr{
+		Setns:        []vspawn.Namespace{{FD: int(f.Fd())}},
+		Unshareflags: unix.CLONE_NEWIPC | unix.CLONE_NEWNS,
+	})()
 }
 
 func denied(errno unix.Errno, calls ...uint32) func() error {

@@ -40,6 +40,14 @@ type state struct {
 	Pending   uint64
 	Pdeathsig int
 
+	Scheduling  scheduling
+	OOMScoreAdj string
+	Personality int
+	Keyring     int // the session's
+	Privileges  privileges
+
+	Hostname   string
+	Mounts     []string // as in /proc/PID/mountinfo
 	Namespaces map[string]string
 	Cgroup     string
 	UIDMap     string
@@ -52,8 +60,55 @@ type thread struct{ Pid, Ppid, Tid int }
 
 type inode struct{ Dev, Ino uint64 }
 
+// scheduling is of a thread.
+type scheduling struct {
+	Nice, IOPriority int
+	Attr             unix.SchedAttr
+	Affinity         unix.CPUSet
+	Cookie           uint64 // of core scheduling
+	TimerSlack       int
+}
+
+// privileges are of a thread.
+type privileges struct {
+	// In hexadecimal, as /proc/PID/status has them.
+	Inheritable, Permitted, Effective, Bounding, Ambient string
+
+	Securebits, NoNewPrivs int
+	Seccomp                string // 2 is a filter
+}
+
 // mainThread is what only the main thread can say. It runs the initialization.
-var mainThread = struct{ tid, pdeathsig int }{unix.Gettid(), pdeathsig()}
+var mainThread = struct {
+	tid, pdeathsig int
+	scheduling     scheduling
+}{unix.Gettid(), pdeathsig(), readScheduling()}
+
+func readScheduling() (s scheduling) {
+	if n, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
+		s.Nice = 20 - n // the call itself never answers a negative number
+	}
+	const whoProcess = 1
+	if p, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_GET, whoProcess, 0, 0); errno == 0 {
+		s.IOPriority = int(p)
+	}
+	if a, err := unix.SchedGetAttr(0, 0); err == nil {
+		s.Attr = *a
+	}
+	unix.SchedGetaffinity(0, &s.Affinity)
+	s.Cookie, _ = coreCookie()
+	s.TimerSlack, _ = unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	return s
+}
+
+func readPrivileges() (p privileges) {
+	field := func(name string) string { return statusField("thread-self", name) }
+	p = privileges{Inheritable: field("CapInh"), Permitted: field("CapPrm"), Effective: field("CapEff"),
+		Bounding: field("CapBnd"), Ambient: field("CapAmb"), Seccomp: field("Seccomp")}
+	p.Securebits, _ = unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
+	p.NoNewPrivs, _ = unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	return p
+}
 
 // reportFD is the descriptor by which a child reports: one that no test maps.
 const reportFD = 99
@@ -74,6 +129,7 @@ var reportHelper = helper.New("report", func(args []string) int {
 		}
 	}
 	s.read(args)
+	s.Scheduling = mainThread.scheduling // which other threads may not have
 	out, err := json.Marshal(&s)
 	if err != nil {
 		panic(err)
@@ -133,6 +189,18 @@ func (s *state) read(args []string) {
 	}
 	s.Mask, s.Pending, s.Pdeathsig = signalMask(), pendingSignals(), mainThread.pdeathsig
 
+	s.Scheduling, s.Privileges = readScheduling(), readPrivileges()
+	s.OOMScoreAdj = words("/proc/self/oom_score_adj")
+	const ask = 0xffffffff
+	if p, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, ask, 0, 0); errno == 0 {
+		s.Personality = int(p)
+	}
+	s.Keyring, _ = unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+
+	var u unix.Utsname
+	unix.Uname(&u)
+	s.Hostname = unix.ByteSliceToString(u.Nodename[:])
+	s.Mounts = strings.Split(text("/proc/self/mountinfo"), "\n")
 	s.Namespaces = map[string]string{}
 	if list, err := os.ReadDir("/proc/self/ns"); err == nil {
 		for _, e := range list {

@@ -24,6 +24,16 @@ func pdeathsig() int {
 	return int(sig)
 }
 
+// coreCookie is that of the calling thread: 0 if it shares its core with any.
+func coreCookie() (cookie uint64, err error) {
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_GET, 0,
+		unix.PR_SCHED_CORE_SCOPE_THREAD, uintptr(unsafe.Pointer(&cookie)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return cookie, nil
+}
+
 // defaultAction undoes what the Go runtime has done about a signal, which
 // os/signal does not do for faults.
 func defaultAction(s unix.Signal) {

@@ -1,0 +1,345 @@
+//go:build linux
+
+package tests
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+var namespaceKinds = []spawnKind{
+	{"Setns", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		pid, links := elsewhere(t)
+		attr := &vspawn.Attr{UID: vspawn.Ptr(1000)} // who may not: it comes before
+		for _, kind := range []string{"uts", "net"} {
+			fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { unix.Close(fd) })
+			attr.Setns = append(attr.Setns, vspawn.Namespace{FD: fd})
+		}
+		return attr, func(t *testing.T, s *state) { checkLinks(t, s, links, "uts", "net") }
+	}},
+	{"Setns of a process", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		if f, err := vspawn.Features(); err != nil || !f.Pidfd || !newEnough(5, 8) {
+			t.Skip("setns takes no pidfd, or there is none")
+		}
+		pid, links := elsewhere(t)
+		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{Pid: pid, Flags: unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNS}}}
+		return attr, func(t *testing.T, s *state) { checkLinks(t, s, links, "uts", "ipc", "mnt") }
+	}},
+	{"Unshareflags", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		pid, links := elsewhere(t)
+		fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/uts", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		attr := &vspawn.Attr{UID: vspawn.Ptr(1000), Unshareflags: unix.CLONE_NEWIPC | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
+			Setns: []vspawn.Namespace{{FD: fd}}}
+		return attr, func(t *testing.T, s *state) {
+			own := new(state)
+			own.read(nil)
+			checkLinks(t, s, links, "uts")
+			for _, kind := range []string{"ipc", "mnt", "net", "cgroup"} {
+				if l := s.Namespaces[kind]; l == links[kind] || l == own.Namespaces[kind] {
+					t.Errorf("the child's %s namespace is not new: %s", kind, l)
+				}
+			}
+		}
+	}},
+	{"Unshareflags for the child's children", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
+		helper.SkipEmulated(t, "namespaces")
+		own := new(state)
+		own.read(nil)
+		return &vspawn.Attr{Unshareflags: unix.CLONE_NEWUTS | unix.CLONE_NEWTIME}, func(t *testing.T, s *state) {
+			if s.Namespaces["time"] == own.Namespaces["time"] && s.Namespaces["time_for_children"] == own.Namespaces["time_for_children"] {
+				t.Errorf("no time namespace is new: %v", s.Namespaces)
+			}
+		}
+	}},
+	{"Hostname", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
+		helper.SkipEmulated(t, "namespaces")
+		name := strings.Repeat("n", 64)
+		return &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS, Hostname: name, UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
+			equal(t, "host name", s.Hostname, name)
+		}
+	}},
+	{"Hostname in a new user namespace", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needUserNamespaces(t)
+		attr := &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWUSER, Hostname: "box",
+			UIDMap: []vspawn.IDMap{{Outside: os.Getuid(), Size: 1}}}
+		return attr, func(t *testing.T, s *state) { equal(t, "host name", s.Hostname, "box") }
+	}},
+	{"Mounts", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, unix.CAP_SYS_ADMIN, "mount")
+		helper.SkipEmulated(t, "namespaces")
+		dir := realTemp(t)
+		attr := &vspawn.Attr{
+			Cloneflags: unix.CLONE_NEWNS,
+			Mounts: []vspawn.Mount{
+				{Source: "first", Target: dir, Type: "tmpfs", Flags: unix.MS_NOSUID, Data: "size=1m,mode=711"},
+				{Source: "/proc/self", Target: dir, Flags: unix.MS_BIND}, // over it
+			},
+			UID: vspawn.Ptr(1000),
+		}
+		return attr, func(t *testing.T, s *state) {
+			over := mountsAt(s.Mounts, dir)
+			if len(over) != 2 || !strings.Contains(over[0], " - tmpfs first rw,size=1024k,mode=711") || !strings.Contains(over[0], "nosuid") || !strings.Contains(over[1], " - proc ") {
+				t.Errorf("at %s: %q", dir, over)
+			}
+		}
+	}},
+	{"PivotRoot", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		attr, root := pivot(t)
+		return attr, func(t *testing.T, s *state) {
+			equal(t, "root", s.Root, statInode(t, root))
+			equal(t, "directory", s.Dir, "/")
+			var points []string
+			for _, m := range s.Mounts {
+				if m != "" {
+					points = append(points, strings.Fields(m)[4])
+				}
+			}
+			equal(t, "mount points", points, []string{"/", "/proc"})
+		}
+	}},
+}
+
+// elsewhere is a process in other namespaces than ours.
+func elsewhere(t *testing.T) (pid int, links map[string]string) {
+	t.Helper()
+	needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
+	helper.SkipEmulated(t, "namespaces")
+	pid = waiting(t, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWNS}).Pid()
+	links = map[string]string{}
+	for _, kind := range []string{"uts", "net", "ipc", "mnt"} {
+		l, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
+		if err != nil {
+			t.Fatal(err)
+		}
+		links[kind] = l
+	}
+	return pid, links
+}
+
+// checkLinks checks that the child is in namespaces of another process, and in
+// none but those.
+func checkLinks(t *testing.T, s *state, links map[string]string, kinds ...string) {
+	t.Helper()
+	for kind, link := range links {
+		if in := s.Namespaces[kind] == link; in != slices.Contains(kinds, kind) {
+			t.Errorf("the child is in the %s namespace: %t", kind, in)
+		}
+	}
+}
+
+// mountsAt are the lines of a mountinfo for a mount point.
+func mountsAt(lines []string, point string) (at []string) {
+	for _, l := range lines {
+		if f := strings.Fields(l); len(f) > 4 && f[4] == point {
+			at = append(at, l)
+		}
+	}
+	return at
+}
+
+// pivot makes a root for PivotRoot. A guest's own root is one that can't be
+// moved, so the child first goes to another: the rest is as ever.
+func pivot(t *testing.T) (attr *vspawn.Attr, root string) {
+	t.Helper()
+	needCapability(t, unix.CAP_SYS_ADMIN, "mount")
+	old := newRoot(t)
+	if err := os.Mkdir(filepath.Join(old, "sub/proc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	str := func(s string) uintptr {
+		b := append([]byte(s), 0)
+		return pin(t, &b[0])
+	}
+	dir, top := str(old), str("/")
+	before := func(name string, nr uintptr, args ...uintptr) vspawn.Syscall {
+		s := vspawn.Syscall{Before: "Mounts", Name: name, Nr: nr}
+		copy(s.Args[:], args)
+		return s
+	}
+	attr = &vspawn.Attr{
+		Cloneflags: unix.CLONE_NEWNS,
+		Syscalls: []vspawn.Syscall{
+			before("mount", unix.SYS_MOUNT, 0, top, 0, unix.MS_REC|unix.MS_PRIVATE),
+			before("mount", unix.SYS_MOUNT, dir, dir, 0, unix.MS_BIND),
+			before("chroot", unix.SYS_CHROOT, dir),
+			before("chdir", unix.SYS_CHDIR, top),
+		},
+		Mounts: []vspawn.Mount{
+			{Source: "/sub", Target: "/sub", Flags: unix.MS_BIND},
+			{Source: "proc", Target: "/sub/proc", Type: "proc"},
+		},
+		PivotRoot: "/sub",
+	}
+	return attr, filepath.Join(old, "sub")
+}
+
+// With PrivateMounts no mount that the child makes later appears in the
+// parent's namespace; without, those below a shared mount do.
+func TestPrivateMounts(t *testing.T) {
+	needCapability(t, unix.CAP_SYS_ADMIN, "mount")
+	helper.SkipEmulated(t, "namespaces")
+	dir := realTemp(t)
+	for _, private := range []bool{false, true} {
+		t.Run(fmt.Sprint(private), func(t *testing.T) {
+			p, err := start(t, shareHelper.Argv(dir, fmt.Sprint(private)), &vspawn.Attr{
+				Cloneflags: unix.CLONE_NEWNS,
+				Mounts:     []vspawn.Mount{{Source: "shared", Target: dir, Type: "tmpfs"}, {Target: dir, Flags: unix.MS_SHARED}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wait(t, p, "exit status 0")
+		})
+	}
+}
+
+// shareHelper has a child mount something below a shared mount, in another
+// namespace, and looks whether it can see it.
+var shareHelper = helper.New("share", func(args []string) int {
+	dir, private := filepath.Join(args[0], "dir"), args[1] == "true"
+	argv := mountHelper.Argv(dir)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		panic(err)
+	}
+	status := relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{Cloneflags: unix.CLONE_NEWNS, PrivateMounts: private}))
+	seen := len(mountsAt(strings.Split(text("/proc/self/mountinfo"), "\n"), dir)) > 0
+	if status != 0 || seen == private {
+		fmt.Fprintf(os.Stderr, "status %d, the child's mount is seen: %t\n", status, seen)
+		return 1
+	}
+	return 0
+})
+
+var mountHelper = helper.New("mount", func(args []string) int {
+	if err := unix.Mount("below", args[0], "tmpfs", 0, ""); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+})
+
+// A descriptor is the program, also one that has no name, and one whose number
+// another file gets.
+func TestExecFD(t *testing.T) {
+	helper.SkipEmulated(t, "program that the kernel could start itself")
+	argv := reportHelper.Argv("argument")
+	argv[0] = "name"
+	file, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	run := func(t *testing.T, fd int, more ...vspawn.File) *state {
+		r, w := blockingPipe(t)
+		p, err := vspawn.Start(t.Context(), "", argv, &vspawn.Attr{ExecFD: &fd,
+			Files: append([]vspawn.File{{Child: 2, Parent: 2}, {Child: reportFD, File: w}}, more...)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Close()
+		s := readReport(t, p, r)
+		equal(t, "argv", append([]string{s.Argv0}, s.Args...), []string{"name", "argument"})
+		return s
+	}
+	t.Run("file", func(t *testing.T) {
+		fd := int(file.Fd())
+		equal(t, "its number in the child", run(t, fd).Files[fd], inode{})
+	})
+	t.Run("number taken", func(t *testing.T) {
+		fd := int(file.Fd())
+		equal(t, "its number in the child", run(t, fd, vspawn.File{Child: fd, Parent: 2}).Files[fd], inodeOf(2))
+	})
+	t.Run("memfd", func(t *testing.T) {
+		fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mem := os.NewFile(uintptr(fd), "program")
+		defer mem.Close()
+		if _, err := file.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mem.ReadFrom(file); err != nil {
+			t.Fatal(err)
+		}
+		run(t, fd)
+	})
+}
+
+// With StartStopped the child is stopped, with no tracer, before its first
+// instruction, and SIGCONT lets it go on.
+func TestStartStopped(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	p, err := start(t, exitHelper.Argv("7"), &vspawn.Attr{StartStopped: true, UID: someUser()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := p.WaitFor(t.Context(), vspawn.Stopped|vspawn.Exited)
+	if err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "signal that stopped it", s.Signal(), unix.SIGSTOP)
+	pid := fmt.Sprint(p.Pid())
+	equal(t, "state", statusField(pid, "State"), "T (stopped)")
+	equal(t, "tracer", statusField(pid, "TracerPid"), "0")
+	equal(t, "threads", statusField(pid, "Threads"), "1") // a Go program has more once it runs
+	if err := p.Signal(unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p, "exit status 7")
+}
+
+func someUser() *int {
+	if os.Getuid() == 0 {
+		return vspawn.Ptr(1000)
+	}
+	return nil
+}
+
+// With Ptrace the child stops at its exec, and the thread that has started it
+// is its tracer.
+func TestPtrace(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	p, err := start(t, tracerHelper.Argv(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p, "exit status 0")
+}
+
+var tracerHelper = helper.New("tracer", func([]string) int {
+	tracer, syscalls := "", errors.New("not reached")
+	err := atExec(&vspawn.Attr{}, func(pid string) {
+		tracer = statusField(pid, "TracerPid")
+		var n int
+		fmt.Sscan(pid, &n)
+		var regs unix.PtraceRegs
+		syscalls = unix.PtraceGetRegs(n, &regs)
+	})
+	// The tracer's field has a process's number, whatever thread it is.
+	if want := fmt.Sprint(os.Getpid()); tracer != want || err != nil || syscalls != nil {
+		fmt.Fprintf(os.Stderr, "the tracer is %q, want %q; %v, %v\n", tracer, want, err, syscalls)
+		return 1
+	}
+	return 0
+})

@@ -1,0 +1,300 @@
+//go:build linux
+
+package tests
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+// What the tests give away, and nothing needs.
+const someCap, otherCap = unix.CAP_NET_BIND_SERVICE, unix.CAP_CHOWN
+
+func hexCaps(list ...int) string { return fmt.Sprintf("%016x", uint64(vspawn.Caps(list...))) }
+
+var privilegeKinds = []spawnKind{
+	{"Capabilities", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, someCap, "pass on")
+		needCapability(t, unix.CAP_SETPCAP, "set securebits")
+		attr := &vspawn.Attr{
+			Capabilities: &vspawn.Capabilities{Permitted: vspawn.Caps(someCap, otherCap), Inheritable: vspawn.Caps(someCap)},
+			Securebits:   vspawn.Ptr(secbitNoroot), // or execve would give root all of them
+		}
+		return attr, func(t *testing.T, s *state) {
+			equal(t, "inheritable", s.Privileges.Inheritable, hexCaps(someCap))
+			equal(t, "permitted", s.Privileges.Permitted, hexCaps())
+		}
+	}},
+	{"Capabilities, Ambient and a UID", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, someCap, "pass on")
+		needCapability(t, unix.CAP_SETUID, "become another")
+		both := vspawn.Caps(someCap, otherCap)
+		attr := &vspawn.Attr{
+			Capabilities: &vspawn.Capabilities{Permitted: both, Effective: vspawn.Caps(otherCap), Inheritable: both},
+			Ambient:      vspawn.Caps(someCap),
+			UID:          vspawn.Ptr(1000),
+		}
+		return attr, func(t *testing.T, s *state) {
+			equal(t, "inheritable", s.Privileges.Inheritable, hexCaps(someCap, otherCap))
+			for _, set := range []string{s.Privileges.Ambient, s.Privileges.Permitted, s.Privileges.Effective} {
+				equal(t, "ambient, permitted and effective", set, hexCaps(someCap))
+			}
+		}
+	}},
+	{"Ambient", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, someCap, "pass on")
+		needCapability(t, unix.CAP_SETUID, "become another")
+		return &vspawn.Attr{Ambient: vspawn.Caps(someCap), UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
+			for _, set := range []string{s.Privileges.Ambient, s.Privileges.Permitted, s.Privileges.Effective, s.Privileges.Inheritable} {
+				equal(t, "ambient, permitted, effective and inheritable", set, hexCaps(someCap))
+			}
+		}
+	}},
+	{"Ambient in a new user namespace", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needUserNamespaces(t)
+		uid := os.Getuid()
+		attr := &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, Ambient: vspawn.Caps(someCap),
+			UIDMap: []vspawn.IDMap{{Inside: 1000, Outside: uid, Size: 1}}}
+		return attr, func(t *testing.T, s *state) { equal(t, "effective", s.Privileges.Effective, hexCaps(someCap)) }
+	}},
+	{"Bounding", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, someCap, "pass on")
+		needCapability(t, unix.CAP_SETPCAP, "lower the bounding set")
+		set := vspawn.Caps(someCap, otherCap)
+		return &vspawn.Attr{Bounding: &set}, func(t *testing.T, s *state) {
+			equal(t, "bounding set", s.Privileges.Bounding, hexCaps(someCap, otherCap))
+		}
+	}},
+	{"Bounding that is empty, and a UID", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, unix.CAP_SETPCAP, "lower the bounding set")
+		return &vspawn.Attr{Bounding: vspawn.Ptr(vspawn.Caps()), UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
+			equal(t, "bounding set", s.Privileges.Bounding, hexCaps())
+		}
+	}},
+	{"Securebits", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, unix.CAP_SETPCAP, "set securebits")
+		return &vspawn.Attr{Securebits: vspawn.Ptr(secbitNoroot | secbitNorootLocked), UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
+			equal(t, "securebits", s.Privileges.Securebits, secbitNoroot|secbitNorootLocked)
+		}
+	}},
+	{"KeepCaps", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needCapability(t, unix.CAP_SETUID, "become another")
+		return &vspawn.Attr{KeepCaps: true, UID: vspawn.Ptr(1000), Syscalls: capsetAfterUID(t)}, func(t *testing.T, s *state) {
+			equal(t, "effective", s.Privileges.Effective, hexCaps())
+		}
+	}},
+	{"NoNewPrivs", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		return &vspawn.Attr{NoNewPrivs: true}, func(t *testing.T, s *state) { equal(t, "no_new_privs", s.Privileges.NoNewPrivs, 1) }
+	}},
+	{"Seccomp", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		helper.SkipEmulated(t, "seccomp")
+		return &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_GETSID, errFilter)}, func(t *testing.T, s *state) {
+			equal(t, "mode", s.Privileges.Seccomp, "2")
+			equal(t, "session", s.Sid, -1)
+		}
+	}},
+	{"Seccomp of a privileged one", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		helper.SkipEmulated(t, "seccomp")
+		needCapability(t, unix.CAP_SYS_ADMIN, "do without NoNewPrivs")
+		return &vspawn.Attr{Seccomp: deny(unix.SYS_GETSID, errFilter)}, func(t *testing.T, s *state) { equal(t, "session", s.Sid, -1) }
+	}},
+	{"Landlock", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needLandlock(t, 1)
+		return &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}}, func(t *testing.T, s *state) {
+			equal(t, "number of threads in the directory of them", len(s.Tasks), 0)
+		}
+	}},
+}
+
+// include/uapi/linux/securebits.h
+const secbitNoroot, secbitNorootLocked, secbitKeepCapsLocked = 1 << 0, 1 << 1, 1 << 5
+
+// capsetAfterUID asks for a capability that root had.
+func capsetAfterUID(t *testing.T) []vspawn.Syscall {
+	header := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := &[2]unix.CapUserData{{Permitted: 1 << otherCap, Effective: 1 << otherCap}}
+	return []vspawn.Syscall{{Before: "Dir", Name: "capset", Nr: unix.SYS_CAPSET, Args: [6]uintptr{pin(t, header), pin(t, data)}}}
+}
+
+// Without KeepCaps what KeepCaps is tested by fails.
+func TestKeepCapsControl(t *testing.T) {
+	needCapability(t, unix.CAP_SETUID, "become another")
+	_, err := vspawn.Start(t.Context(), "/x", nil, &vspawn.Attr{UID: vspawn.Ptr(1000), Syscalls: capsetAfterUID(t)})
+	checkError(t, err, vspawn.Error{Step: "capset", Field: "Syscalls[0]", Err: unix.EPERM})
+}
+
+// deny is a filter that makes one system call fail.
+func deny(nr uintptr, errno unix.Errno) []vspawn.BPF {
+	return []vspawn.BPF{
+		{Op: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}, // the number of the call
+		{Op: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: uint32(nr), Jf: 1},
+		{Op: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)},
+		{Op: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+}
+
+// only is a filter that lets pass nothing but one system call.
+func only(nr uintptr) []vspawn.BPF {
+	f := deny(nr, errFilter)
+	f[1].Jt, f[1].Jf = 1, 0
+	return f
+}
+
+// The filter is the last thing before exec: it needs to allow nothing else,
+// whatever else the child does. Nor does NoNewPrivs come after it.
+func TestSeccompIsLast(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	p, err := start(t, filteredHelper.Argv(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p, "exit status 0")
+}
+
+// filteredHelper is a process of its own since its child is traced.
+var filteredHelper = helper.New("filtered", func([]string) int {
+	attr := &vspawn.Attr{
+		NoNewPrivs: true, Seccomp: only(unix.SYS_EXECVE), Dir: "/", Setsid: true, Umask: vspawn.Ptr(0), Nice: vspawn.Ptr(19),
+		Files: []vspawn.File{{Child: 3, Parent: 0}, {Child: 0, Path: os.DevNull}}, Pdeathsig: unix.SIGKILL,
+	}
+	seen := ""
+	err := atExec(attr, func(pid string) { seen = statusField(pid, "Seccomp") })
+	if seen != "2" || err != nil {
+		fmt.Fprintf(os.Stderr, "mode %q, %v\n", seen, err)
+		return 1
+	}
+	return 0
+})
+
+// needLandlock skips a test where Landlock, or a version of it, isn't there.
+func needLandlock(t *testing.T, abi int) {
+	t.Helper()
+	helper.SkipEmulated(t, "Landlock")
+	v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		t.Skip("no Landlock: ", errno)
+	}
+	if int(v) < abi {
+		t.Skipf("this kernel's Landlock is version %d, older than %d", v, abi)
+	}
+}
+
+// Where there is no Landlock, the start fails, and says so.
+func TestNoLandlock(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	_, err := vspawn.Start(t.Context(), "/x", nil, &vspawn.Attr{
+		NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: 1},
+		Syscalls: denyInChild(t, unix.SYS_LANDLOCK_CREATE_RULESET, unix.EOPNOTSUPP),
+	})
+	checkError(t, err, vspawn.Error{Step: "landlock_create_ruleset", Field: "Landlock", Err: unix.EOPNOTSUPP})
+	var e *vspawn.Error
+	if errors.As(err, &e) && e.Hint == "" {
+		t.Errorf("no hint in %q", err)
+	}
+}
+
+// The child can do what its rules allow, and nothing else of what is handled.
+// What Files.Path has opened stays open.
+func TestLandlock(t *testing.T) {
+	dir := realTemp(t)
+	for _, d := range []string{"in", "out"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, d, "file"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in, out := filepath.Join(dir, "in"), filepath.Join(dir, "out")
+	// Not the reading of files, without which no program could start.
+	const list, write = unix.LANDLOCK_ACCESS_FS_READ_DIR, unix.LANDLOCK_ACCESS_FS_WRITE_FILE
+	type try struct {
+		what, on string
+		allowed  bool
+	}
+	for _, x := range []struct {
+		name  string
+		abi   int
+		rules vspawn.Landlock
+		tries []try
+	}{
+		{"paths", 1, vspawn.Landlock{FS: list | write, Paths: []vspawn.LandlockPath{{Path: in, Allow: list | write}, {Path: dir, Allow: list}}},
+			[]try{{"list", in, true}, {"write", in, true}, {"list", out, true}, {"write", out, false}, {"list", "/", false},
+				{"bind", "40001", true}, {"signal", "", true}}},
+		{"no path", 1, vspawn.Landlock{FS: list}, []try{{"list", in, false}, {"write", in, true}, {"list", "/proc/self/fd/0", false}, {"list what is open", "", true}}},
+		{"ports", 4, vspawn.Landlock{Net: unix.LANDLOCK_ACCESS_NET_BIND_TCP, Ports: []vspawn.LandlockPort{{Port: 40001, Allow: unix.LANDLOCK_ACCESS_NET_BIND_TCP}}},
+			[]try{{"bind", "40001", true}, {"bind", "40002", false}, {"list", out, true}}},
+		{"scope", 6, vspawn.Landlock{Scope: unix.LANDLOCK_SCOPE_SIGNAL}, []try{{"signal", "", false}, {"list", out, true}}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			needLandlock(t, x.abi)
+			for _, try := range x.tries {
+				p, err := start(t, tryHelper.Argv(try.what, try.on), &vspawn.Attr{NoNewPrivs: true, Landlock: &x.rules,
+					Files: []vspawn.File{{Child: 0, Path: out}, {Child: 1, Parent: 1}, {Child: 2, Parent: 2}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := p.Wait(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if want := map[bool]int{true: 0, false: exitDenied}[try.allowed]; s.ExitCode() != want {
+					t.Errorf("%s %s: %v, want exit status %d", try.what, try.on, s, want)
+				}
+			}
+		})
+	}
+}
+
+const exitDenied = 10
+
+// tryHelper does one thing, and tells by its status whether it may.
+var tryHelper = helper.New("try", func(args []string) int {
+	err := try(args[0], args[1])
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, os.ErrPermission): // EACCES or EPERM
+		return exitDenied
+	}
+	fmt.Fprintln(os.Stderr, err)
+	return 1
+})
+
+func try(what, on string) error {
+	switch what {
+	case "list":
+		_, err := os.ReadDir(on)
+		return err
+	case "list what is open":
+		_, err := os.Stdin.ReadDir(0)
+		return err
+	case "write":
+		f, err := os.OpenFile(filepath.Join(on, "file"), os.O_WRONLY, 0)
+		f.Close()
+		return err
+	case "signal":
+		return unix.Kill(unix.Getppid(), 0)
+	case "bind":
+		port, _ := strconv.Atoi(on)
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+		if err == nil {
+			err = unix.Bind(fd, &unix.SockaddrInet4{Port: port})
+			unix.Close(fd)
+		}
+		if err == unix.EADDRINUSE { // by another process, but allowed
+			err = nil
+		}
+		return err
+	}
+	return errors.New("what is " + what + "?")
+}

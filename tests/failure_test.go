@@ -127,6 +127,117 @@ var failingStarts = []struct {
 		return "/x", nil, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{m, m}},
 			vspawn.Error{Step: "write", Field: "UIDMap", Object: "/uid_map", Err: unix.EINVAL}
 	}},
+	{"DirFD of a file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		r, _ := blockingPipe(t)
+		fd := int(r.Fd())
+		return "/x", nil, &vspawn.Attr{DirFD: &fd}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: fmt.Sprint(fd), Err: unix.ENOTDIR}
+	}},
+	{"ExecFD that is not executable", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		fd := openFile(t, programFile(t, "#!/bin/sh\n", 0o600))
+		return "", []string{"x"}, &vspawn.Attr{ExecFD: &fd}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.EACCES}
+	}},
+	{"ExecFD of a script", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		fd := openFile(t, programFile(t, "#!/proc/self/exe\n", 0o700))
+		return "", []string{"x"}, &vspawn.Attr{ExecFD: &fd}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.ENOENT}
+	}},
+	{"Path of no file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		return "/x", nil, &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: 2}, {Child: 0, Path: "/no/such/file"}}},
+			vspawn.Error{Step: "openat", Field: "Files[1]", Object: "/no/such/file", Err: unix.ENOENT}
+	}},
+	{"Path of another's file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needCapability(t, unix.CAP_SETUID, "become another")
+		path := programFile(t, "", 0o600)
+		return "/x", nil, &vspawn.Attr{UID: vspawn.Ptr(1000), Files: []vspawn.File{{Child: 0, Path: path}}},
+			vspawn.Error{Step: "openat", Field: "Files[0]", Object: path, Err: unix.EACCES}
+	}},
+	{"Path in another root", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		return "/x", nil, &vspawn.Attr{Chroot: newRoot(t), Files: []vspawn.File{{Child: 0, Path: os.DevNull}}},
+			vspawn.Error{Step: "openat", Field: "Files[0]", Object: os.DevNull, Err: unix.ENOENT}
+	}},
+	{"Scheduler", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		helper.SkipEmulated(t, "scheduler")
+		return "/x", nil, &vspawn.Attr{Scheduler: &vspawn.Scheduler{Policy: unix.SCHED_FIFO}}, // without a priority
+			vspawn.Error{Step: "sched_setattr", Field: "Scheduler", Err: unix.EINVAL}
+	}},
+	{"Affinity", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		const none = 8191
+		return "/x", nil, &vspawn.Attr{Affinity: []int{none}}, vspawn.Error{Step: "sched_setaffinity", Field: "Affinity", Object: "[8191]", Err: unix.EINVAL}
+	}},
+	{"Setns of a file that is no namespace", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		helper.SkipEmulated(t, "setns")
+		r, _ := blockingPipe(t)
+		fd := int(r.Fd())
+		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}},
+			vspawn.Error{Step: "setns", Field: "Setns[0]", Object: fmt.Sprintf("0 of descriptor %d", fd), Err: unix.EINVAL}
+	}},
+	{"Setns of no process", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		if f, err := vspawn.Features(); err != nil || !f.Pidfd {
+			t.Skip("there is no pidfd")
+		}
+		const none = 1<<22 + 1 // above the highest pid
+		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{Pid: none, Flags: unix.CLONE_NEWUTS}}},
+			vspawn.Error{Step: "pidfd_open", Field: "Setns[0]", Object: fmt.Sprintf("CLONE_NEWUTS of pid %d", none), Err: unix.ESRCH}
+	}},
+	{"Setns of time", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needCapability(t, unix.CAP_SYS_ADMIN, "enter namespaces")
+		helper.SkipEmulated(t, "setns")
+		fd := openFile(t, "/proc/self/ns/time")
+		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}}, vspawn.Error{Step: "setns", Field: "Setns[0]", Err: unix.EUSERS}
+	}},
+	{"Mounts", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needUserNamespaces(t)
+		return "/x", nil, &vspawn.Attr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUSER,
+				Mounts: []vspawn.Mount{{Target: "/", Flags: unix.MS_PRIVATE}, {Source: "x", Target: "/no/such/dir", Type: "tmpfs"}}},
+			vspawn.Error{Step: "mount", Field: "Mounts[1]", Object: "/no/such/dir", Err: unix.ENOENT}
+	}},
+	{"PivotRoot of what is no mount point", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needUserNamespaces(t)
+		dir := t.TempDir()
+		return "/x", nil, &vspawn.Attr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWUSER, PivotRoot: dir},
+			vspawn.Error{Step: "pivot_root", Field: "PivotRoot", Object: dir, Err: unix.EINVAL}
+	}},
+	{"PivotRoot whose old root stays", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		attr, _ := pivot(t)
+		attr.Syscalls = append(attr.Syscalls, denyInChild(t, unix.SYS_UMOUNT2, errFilter)...)
+		return "/x", nil, attr, vspawn.Error{Step: "umount2", Field: "PivotRoot", Object: "the old root", Err: errFilter}
+	}},
+	{"KeepCaps that is locked", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needCapability(t, unix.CAP_SETPCAP, "set securebits")
+		return "/x", nil, &vspawn.Attr{Securebits: vspawn.Ptr(secbitKeepCapsLocked), KeepCaps: true},
+			vspawn.Error{Step: "prctl", Field: "KeepCaps", Object: "(PR_SET_KEEPCAPS, 1, 0, 0, 0)", Err: unix.EPERM}
+	}},
+	{"Ambient that is not bounded", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needCapability(t, unix.CAP_SETPCAP, "set securebits")
+		const noAmbient = 1 << 6
+		return "/x", nil, &vspawn.Attr{Securebits: vspawn.Ptr(noAmbient), Ambient: vspawn.Caps(someCap)},
+			vspawn.Error{Step: "prctl", Field: "Ambient", Object: "(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, 10, 0, 0)", Err: unix.EPERM}
+	}},
+	{"Landlock", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needLandlock(t, 1)
+		return "/x", nil, &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: 1, Paths: []vspawn.LandlockPath{{Path: "/no/such/path", Allow: 1}}}},
+			vspawn.Error{Step: "openat", Field: "Landlock", Object: "/no/such/path", Err: unix.ENOENT}
+	}},
+	{"Landlock of a right that is unknown", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needLandlock(t, 1)
+		return "/x", nil, &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: 1 << 63}},
+			vspawn.Error{Step: "landlock_create_ruleset", Field: "Landlock", Err: unix.EINVAL}
+	}},
+	{"Landlock of an execution", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		needLandlock(t, 1)
+		path := programFile(t, "#!/bin/sh\n", 0o700)
+		return path, nil, &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_EXECUTE}},
+			vspawn.Error{Step: "execve", Object: path, Err: unix.EACCES}
+	}},
+	{"Seccomp", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		helper.SkipEmulated(t, "seccomp")
+		return "/x", nil, &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(0, 0)[:3]}, // which has no end
+			vspawn.Error{Step: "seccomp", Field: "Seccomp", Object: "a filter of 3 instructions", Err: unix.EINVAL}
+	}},
+	{"Seccomp that forbids exec", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
+		helper.SkipEmulated(t, "seccomp")
+		return "/x", nil, &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_EXECVE, errFilter)},
+			vspawn.Error{Step: "execve", Object: "/x", Err: errFilter}
+	}},
 	{"Cgroup that is none", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		r, _ := blockingPipe(t)
 		fd := int(r.Fd())
@@ -178,6 +289,16 @@ func programFile(t *testing.T, text string, mode os.FileMode) string {
 	return path
 }
 
+func openFile(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(path, ": ", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}
+
 // What needs a privilege says so for who has none.
 func TestFailingPrivilege(t *testing.T) {
 	argv := unprivilegedHelper.Argv()
@@ -214,6 +335,15 @@ var unprivilegedHelper = helper.New("unprivileged", func([]string) int {
 		{vspawn.Attr{Groups: []int{0, 5}}, vspawn.Error{Step: "setgroups", Field: "Groups", Object: "[0 5]", Err: unix.EPERM}},
 		{vspawn.Attr{Chroot: "/"}, vspawn.Error{Step: "chroot", Field: "Chroot", Object: "/", Err: unix.EPERM}},
 		{vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS}, clone},
+		{vspawn.Attr{Bounding: vspawn.Ptr(vspawn.Caps())}, vspawn.Error{Step: "prctl", Field: "Bounding", Object: "(PR_CAPBSET_DROP, 0, 0, 0, 0)", Err: unix.EPERM}},
+		{vspawn.Attr{Securebits: vspawn.Ptr(1)}, vspawn.Error{Step: "prctl", Field: "Securebits", Object: "(PR_SET_SECUREBITS, 0x1, 0, 0, 0)", Err: unix.EPERM}},
+		{vspawn.Attr{Capabilities: &vspawn.Capabilities{Permitted: 1}}, vspawn.Error{Step: "capset", Field: "Capabilities", Object: "{0x1 0x0 0x0}", Err: unix.EPERM}},
+		{vspawn.Attr{Nice: vspawn.Ptr(-1)}, vspawn.Error{Step: "setpriority", Field: "Nice", Object: "-1", Err: unix.EACCES}},
+		{vspawn.Attr{Scheduler: &vspawn.Scheduler{Policy: unix.SCHED_RR, Priority: 1}}, vspawn.Error{Step: "sched_setattr", Field: "Scheduler", Object: "(0, {2 0 1 0s 0s 0s}, 0)", Err: unix.EPERM}},
+		{vspawn.Attr{IOPriority: &vspawn.IOPriority{Class: 1}}, vspawn.Error{Step: "ioprio_set", Field: "IOPriority", Object: "{1 0}", Err: unix.EPERM}},
+		{vspawn.Attr{OOMScoreAdj: vspawn.Ptr(-1)}, vspawn.Error{Step: "write", Field: "OOMScoreAdj", Object: "/proc/self/oom_score_adj", Err: unix.EACCES}},
+		{vspawn.Attr{Unshareflags: unix.CLONE_NEWUTS}, vspawn.Error{Step: "unshare", Field: "Unshareflags", Object: "(CLONE_NEWUTS)", Err: unix.EPERM}},
+		{vspawn.Attr{Seccomp: deny(0, 0)}, vspawn.Error{Step: "seccomp", Field: "Seccomp", Object: "a filter of 4 instructions", Err: unix.EACCES}},
 	} {
 		_, err := vspawn.Start(noContext, "/x", nil, &c.attr)
 		var e *vspawn.Error

@@ -22,11 +22,7 @@ var namespaceKinds = []spawnKind{
 		pid, links := elsewhere(t)
 		attr := &vspawn.Attr{UID: vspawn.Ptr(1000)} // who may not: it comes before
 		for _, kind := range []string{"uts", "net"} {
-			fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/%s", pid, kind), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { unix.Close(fd) })
+			fd := openFile(t, fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
 			attr.Setns = append(attr.Setns, vspawn.Namespace{FD: fd})
 		}
 		return attr, func(t *testing.T, s *state) { checkLinks(t, s, links, "uts", "net") }
@@ -41,11 +37,7 @@ var namespaceKinds = []spawnKind{
 	}},
 	{"Unshareflags", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		pid, links := elsewhere(t)
-		fd, err := unix.Open(fmt.Sprintf("/proc/%d/ns/uts", pid), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { unix.Close(fd) })
+		fd := openFile(t, fmt.Sprintf("/proc/%d/ns/uts", pid))
 		attr := &vspawn.Attr{UID: vspawn.Ptr(1000), Unshareflags: unix.CLONE_NEWIPC | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
 			Setns: []vspawn.Namespace{{FD: fd}}}
 		return attr, func(t *testing.T, s *state) {
@@ -67,6 +59,20 @@ var namespaceKinds = []spawnKind{
 		return &vspawn.Attr{Unshareflags: unix.CLONE_NEWUTS | unix.CLONE_NEWTIME}, func(t *testing.T, s *state) {
 			if s.Namespaces["time"] == own.Namespaces["time"] && s.Namespaces["time_for_children"] == own.Namespaces["time_for_children"] {
 				t.Errorf("no time namespace is new: %v", s.Namespaces)
+			}
+		}
+	}},
+	{"Unshareflags of a user namespace, and Hostname", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needUserNamespaces(t)
+		own, err := os.Readlink("/proc/self/ns/user")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &vspawn.Attr{Unshareflags: unix.CLONE_NEWUSER | unix.CLONE_NEWUTS, Hostname: "box"}, func(t *testing.T, s *state) {
+			equal(t, "map", s.UIDMap, "")
+			equal(t, "host name", s.Hostname, "box")
+			if s.Namespaces["user"] == own {
+				t.Error("the user namespace is the parent's")
 			}
 		}
 	}},
@@ -101,6 +107,17 @@ var namespaceKinds = []spawnKind{
 			if len(over) != 2 || !strings.Contains(over[0], " - tmpfs first rw,size=1024k,mode=711") || !strings.Contains(over[0], "nosuid") || !strings.Contains(over[1], " - proc ") {
 				t.Errorf("at %s: %q", dir, over)
 			}
+		}
+	}},
+	{"Mounts in a namespace that is entered", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		pid, _ := elsewhere(t)
+		fd := openFile(t, fmt.Sprintf("/proc/%d/ns/mnt", pid))
+		dir := realTemp(t)
+		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}, Mounts: []vspawn.Mount{{Source: "there", Target: dir, Type: "tmpfs"}}}
+		return attr, func(t *testing.T, s *state) {
+			there := strings.Split(text(fmt.Sprintf("/proc/%d/mountinfo", pid)), "\n")
+			equal(t, "number of mounts seen from there", len(mountsAt(there, dir)), 1)
+			equal(t, "number of mounts seen from here", len(mountsAt(strings.Split(text("/proc/self/mountinfo"), "\n"), dir)), 0)
 		}
 	}},
 	{"PivotRoot", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
@@ -196,6 +213,8 @@ func pivot(t *testing.T) (attr *vspawn.Attr, root string) {
 // With PrivateMounts no mount that the child makes later appears in the
 // parent's namespace; without, those below a shared mount do.
 func TestPrivateMounts(t *testing.T) {
+	mountHelper.Argv() // shareHelper uses it
+	shareHelper.Argv() // also if this is skipped
 	needCapability(t, unix.CAP_SYS_ADMIN, "mount")
 	helper.SkipEmulated(t, "namespaces")
 	dir := realTemp(t)

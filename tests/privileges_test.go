@@ -97,7 +97,8 @@ var privilegeKinds = []spawnKind{
 	}},
 	{"Seccomp", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		helper.SkipEmulated(t, "seccomp")
-		return &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_GETSID, errFilter)}, func(t *testing.T, s *state) {
+		// Who is not privileged needs NoNewPrivs before it.
+		return &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_GETSID, errFilter), UID: someUser()}, func(t *testing.T, s *state) {
 			equal(t, "mode", s.Privileges.Seccomp, "2")
 			equal(t, "session", s.Sid, -1)
 		}
@@ -109,9 +110,14 @@ var privilegeKinds = []spawnKind{
 	}},
 	{"Landlock", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needLandlock(t, 1)
-		return &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}}, func(t *testing.T, s *state) {
-			equal(t, "number of threads in the directory of them", len(s.Tasks), 0)
-		}
+		attr := &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}, UID: someUser()}
+		return attr, func(t *testing.T, s *state) { equal(t, "number of threads in the directory of them", len(s.Tasks), 0) }
+	}},
+	{"Landlock of one who gives up the capability for it", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		needLandlock(t, 1)
+		needCapability(t, unix.CAP_SYS_ADMIN, "do without NoNewPrivs")
+		attr := &vspawn.Attr{Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}, Capabilities: &vspawn.Capabilities{}}
+		return attr, func(t *testing.T, s *state) { equal(t, "number of threads in the directory of them", len(s.Tasks), 0) }
 	}},
 }
 

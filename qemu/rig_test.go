@@ -228,7 +228,7 @@ func TestKernelIsNone(t *testing.T) {
 	}
 	_, err := Given(target, file)
 	var usage *UsageError
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "is no kernel image for this machine") {
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "is no kernel image for arm64") {
 		t.Errorf("error: %v", err)
 	}
 

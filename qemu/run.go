@@ -82,7 +82,9 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(ctx, c.Build)
+	unlock, err := lockDir(ctx, c.Build, func() {
+		fmt.Fprintf(c.Out, "waiting for another run in %s to end\n", c.Build)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -15,7 +15,6 @@ import (
 	"regexp"
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
@@ -221,12 +220,4 @@ func parallel(jobs, n int, do func(i int)) {
 		}()
 	}
 	wg.Wait()
-}
-
-// elapsed shows a time as tables do.
-func elapsed(d time.Duration) string {
-	if d == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.1fs", d.Seconds())
 }

@@ -20,7 +20,7 @@ import (
 func TestStress(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork")
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
-	const goroutines, rounds = 16, 25
+	const goroutines, rounds = 16, 10
 	bothWays(t, func(t *testing.T, create asmtest.Create) {
 		var stop atomic.Bool
 		var collector, spawners sync.WaitGroup

@@ -30,7 +30,7 @@ func vfork(counter *uintptr) (pid uintptr) {
 func TestVfork(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for range 100 {
+	for range 20 {
 		all := unix.Sigset_t{}
 		for i := range all.Val {
 			all.Val[i]--

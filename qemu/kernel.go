@@ -40,7 +40,7 @@ func DefaultKernels() (Kernels, error) {
 // Given returns a kernel image of the user's own.
 func Given(t Target, file string) (Kernel, error) {
 	if err := checkMagic(t, file); err != nil {
-		return Kernel{}, err
+		return Kernel{}, usagef("KERNEL_%s=%s: %w: give the path of a kernel image", t.Name, file, err)
 	}
 	abs, err := filepath.Abs(file)
 	return Kernel{Path: abs, File: filepath.Base(file)}, err
@@ -52,7 +52,7 @@ func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, fetching
 	if err := os.MkdirAll(k.Dir, 0o755); err != nil {
 		return nil, usagef("cache directory: %w", err)
 	}
-	unlock, err := lockDir(ctx, k.Dir)
+	unlock, err := lockDir(ctx, k.Dir, func() {})
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func unpackKernel(ctx context.Context, deb, dir string) (name string, err error)
 func checkMagic(t Target, file string) error {
 	f, err := os.Open(file)
 	if err != nil {
-		return usagef("kernel for %s: %w", t.Name, err)
+		return err
 	}
 	defer f.Close()
 	for _, m := range t.Magic {
@@ -212,7 +212,7 @@ func checkMagic(t Target, file string) error {
 			return nil
 		}
 	}
-	return usagef("kernel for %s: %s is no kernel image for this machine", t.Name, file)
+	return fmt.Errorf("%s is no kernel image for %s", file, t.GOARCH)
 }
 
 func fileSHA256(path string) (string, error) {

@@ -10,8 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockDir makes dir if need be, and waits until no other process holds it.
-func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
+// lockDir makes dir if need be, and holds it; if another process does, it calls
+// waiting and waits.
+func lockDir(ctx context.Context, dir string, waiting func()) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, usagef("%w", err)
 	}
@@ -19,7 +20,7 @@ func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, usagef("%w", err)
 	}
-	for {
+	for first := true; ; first = false {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { f.Close() }, nil
@@ -27,6 +28,9 @@ func lockDir(ctx context.Context, dir string) (unlock func(), err error) {
 		if err != unix.EWOULDBLOCK && err != unix.EINTR {
 			f.Close()
 			return nil, fmt.Errorf("locking %s: %w", f.Name(), err)
+		}
+		if first {
+			waiting()
 		}
 		select {
 		case <-ctx.Done():

@@ -15,7 +15,6 @@ import (
 	"regexp"
 	"runtime"
 	"sync"
-	"time"
 
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
@@ -82,7 +81,9 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(ctx, c.Build)
+	unlock, err := lockDir(ctx, c.Build, func() {
+		fmt.Fprintf(c.Out, "waiting for another run in %s to end\n", c.Build)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -219,12 +220,4 @@ func parallel(jobs, n int, do func(i int)) {
 		}()
 	}
 	wg.Wait()
-}
-
-// elapsed shows a time as tables do.
-func elapsed(d time.Duration) string {
-	if d == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.1fs", d.Seconds())
 }

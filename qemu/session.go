@@ -22,9 +22,9 @@ type Limits struct {
 	Total time.Duration // the whole run
 }
 
-// hostIdle is longer than what the guest waits for a silent test: the guest
-// knows more, and shall speak first.
-func (l Limits) hostIdle() time.Duration { return l.Idle + l.Idle/2 }
+// hostIdle is longer than what the guest waits for a silent test, and then
+// takes to end it: the guest knows more, and shall speak first.
+func (l Limits) hostIdle() time.Duration { return l.Idle*3/2 + 10*time.Second }
 
 // A session is one run of a guest, up to its verdict.
 type session struct {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 )
 
 // failureLines is how much the summary shows of the start and of the end of a
@@ -32,6 +33,14 @@ func Summarize(w io.Writer, results []*Result, variables map[string]string) {
 	}
 	tw.Flush()
 	writeSkips(w, results)
+}
+
+// elapsed shows a time as tables do.
+func elapsed(d time.Duration) string {
+	if d == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.1fs", d.Seconds())
 }
 
 func orDash(s string) string {

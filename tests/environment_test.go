@@ -16,6 +16,7 @@ import (
 
 	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/noop"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -133,6 +134,17 @@ func pin[T any](t *testing.T, v *T) uintptr {
 	p.Pin(v)
 	t.Cleanup(p.Unpin)
 	return asmtest.Addr(v)
+}
+
+// quick is a program that ends at once, with status 0.
+func quick(t *testing.T) (path string, argv []string) {
+	t.Helper()
+	if f, err := vspawn.Features(); err != nil || !f.SharedMemory { // the kernel starts none for another machine
+		argv = exitHelper.Argv("0")
+		return argv[0], argv
+	}
+	path = noop.Write(t)
+	return path, []string{path}
 }
 
 // waiting starts a child that runs until the test ends.

@@ -84,7 +84,7 @@ var failingStarts = []struct {
 	{"an argument too long", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		helper.SkipEmulated(t, "pages of the kernel's size")
 		argv := exitHelper.Argv(strings.Repeat("x", 32*os.Getpagesize())) // MAX_ARG_STRLEN, with its NUL
-		return argv[0], argv, nil, vspawn.Error{Step: "execve", Object: argv[0], Err: unix.E2BIG}
+		return program(argv), argv, nil, vspawn.Error{Step: "execve", Object: program(argv), Err: unix.E2BIG}
 	}},
 	{"Dir", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		return "/x", nil, &vspawn.Attr{Dir: "/no/such/dir"}, vspawn.Error{Step: "chdir", Field: "Dir", Object: "/no/such/dir", Err: unix.ENOENT}

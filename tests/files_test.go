@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/noop"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -94,7 +95,7 @@ func TestFiles(t *testing.T) {
 	}
 	t.Run("random", func(t *testing.T) {
 		rng := rand.New(rand.NewSource(1))
-		for range 10 {
+		for range 6 {
 			table := map[int]int{}
 			for range rng.Intn(8) {
 				table[a+rng.Intn(6)] = a + rng.Intn(6)
@@ -302,6 +303,7 @@ func TestWrittenThenStarted(t *testing.T) {
 	if f, err := vspawn.Features(); err != nil || !f.CloseRangeUnshare {
 		t.Skip("there is no close_range with CLOSE_RANGE_UNSHARE and shared memory")
 	}
+	program := noop.Write(t)
 	var stop atomic.Bool
 	var others sync.WaitGroup
 	defer others.Wait()
@@ -309,7 +311,7 @@ func TestWrittenThenStarted(t *testing.T) {
 	for range 2 {
 		others.Go(func() {
 			for !stop.Load() {
-				p, err := start(t, exitHelper.Argv("0"), &vspawn.Attr{})
+				p, err := vspawn.Start(t.Context(), program, nil, nil)
 				if err != nil {
 					t.Error(err)
 					return
@@ -318,19 +320,14 @@ func TestWrittenThenStarted(t *testing.T) {
 			}
 		})
 	}
-	script := "#!" + exitHelper.Argv()[0] + " " + waitHelper.Argv()[1] + "\n"
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
+	script := "#!" + program + "\n"
 	dir := t.TempDir()
 	for i := range 20 {
 		path := filepath.Join(dir, fmt.Sprint(i))
 		if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		p, err := vspawn.Start(t.Context(), path, nil, &vspawn.Attr{Files: []vspawn.File{{Child: 0, File: null}, {Child: 2, Parent: 2}}})
+		p, err := vspawn.Start(t.Context(), path, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

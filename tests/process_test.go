@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/noop"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -282,8 +283,9 @@ func TestOtherEnds(t *testing.T) {
 		held <- err
 	}()
 	g.await(t)
+	path := noop.Write(t)
 	for range 3 {
-		p, err := start(t, exitHelper.Argv("0"), &vspawn.Attr{})
+		p, err := vspawn.Start(t.Context(), path, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

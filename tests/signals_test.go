@@ -195,7 +195,7 @@ func spawnInStorm(path string, signals []syscall.Signal) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	ends := map[string]int{}
-	for range 40 {
+	for range 15 {
 		for _, c := range []struct {
 			attr   vspawn.Attr
 			immune bool

@@ -185,8 +185,8 @@ func checkCancelled(t *testing.T, err error, want vspawn.Error) {
 // or a child that runs.
 func TestCancelAnyTime(t *testing.T) {
 	leavesNothing(t, "start", func(t *testing.T) {
-		argv := exitHelper.Argv("0")
-		plan, err := vspawn.Compile(program(argv), argv, nil)
+		path, argv := quick(t)
+		plan, err := vspawn.Compile(path, argv, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

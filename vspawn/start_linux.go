@@ -114,7 +114,8 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	case killed:
 		proc.discard()
 		return nil, in.stepError(in.prog.At, context.Cause(ctx))
-	case mapErr != nil:
+	case mapErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected):
+		// The child got no maps; else it was dead before they were written.
 		proc.discard()
 		return nil, mapErr
 	case in.prog.Failed != 0:

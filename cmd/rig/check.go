@@ -36,13 +36,13 @@ type step struct {
 	quiet bool // fails if it prints anything
 }
 
-func checkSteps(platforms []string) []step {
+func checkSteps(sources, platforms []string) []step {
 	var guests []string
 	for _, s := range suites {
 		guests = append(guests, s.Package)
 	}
 	steps := []step{
-		{name: "gofmt", args: []string{"gofmt", "-l", "."}, quiet: true},
+		{name: "gofmt", args: append([]string{"gofmt", "-l"}, sources...), quiet: true},
 		{name: "vet", args: []string{"go", "vet", "./..."}},
 		{name: "staticcheck", args: []string{"go", "run", staticcheck, "./..."}},
 	}
@@ -77,8 +77,12 @@ func check(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
+	sources, err := sourceDirs()
+	if err != nil {
+		return err
+	}
 	var failed []string
-	for _, s := range checkSteps(append(platforms, otherSystems...)) {
+	for _, s := range checkSteps(sources, append(platforms, otherSystems...)) {
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
 		}
@@ -106,6 +110,22 @@ func linuxPlatforms(ctx context.Context) ([]string, error) {
 	return slices.DeleteFunc(strings.Fields(string(list)), func(p string) bool {
 		return !strings.HasPrefix(p, "linux/")
 	}), nil
+}
+
+// sourceDirs are the directories here but the one of what is made: a compiler
+// at work leaves files there that are not for people.
+func sourceDirs() ([]string, error) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		return nil, err
+	}
+	var dirs []string
+	for _, e := range entries {
+		if name := e.Name(); e.IsDir() && name != buildDir && !strings.HasPrefix(name, ".") {
+			dirs = append(dirs, name)
+		}
+	}
+	return dirs, nil
 }
 
 func (s step) run(ctx context.Context, out *os.File) error {

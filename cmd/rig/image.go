@@ -4,10 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
-
-	"os/exec"
 
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/qemu"

@@ -105,6 +105,8 @@ func status(err error) int {
 		return 0
 	case errors.Is(err, errFailed):
 		return statusFailed
+	case errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
 	}
 	fmt.Fprintln(os.Stderr, "rig:", err)
 	if errors.As(err, &usage) || errors.As(err, &input) {

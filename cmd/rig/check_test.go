@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestCheckSteps wants the whole of what make test promises.
+func TestCheckSteps(t *testing.T) {
+	platforms, err := linuxPlatforms(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, s := range checkSteps([]string{"asm"}, append(platforms, otherSystems...)) {
+		all = append(all, s.String())
+	}
+	for _, want := range []string{
+		"gofmt -l asm",
+		"go vet ./...",
+		"GOOS=linux GOARCH=s390x CGO_ENABLED=0 go vet ./asm ./vspawn",
+		"GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./asm ./vspawn",
+		"go test ./...",
+		"CGO_ENABLED=1 go test -race ./asm ./vspawn ./tests",
+		"GOARCH=arm64 CGO_ENABLED=0 go test -exec qemu-aarch64 ./asm ./vspawn ./tests",
+		"GOARCH=riscv64 CGO_ENABLED=0 go test -exec qemu-riscv64 ./asm ./vspawn ./tests",
+	} {
+		if !slices.Contains(all, want) {
+			t.Errorf("no step %q in:\n%s", want, strings.Join(all, "\n"))
+		}
+	}
+}
+
+func TestStepFails(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for _, tt := range []struct {
+		step step
+		want string
+	}{
+		{step{args: []string{"true"}}, ""},
+		{step{args: []string{"false"}}, "exit status 1"},
+		{step{args: []string{"echo", "a.go"}}, ""},
+		{step{args: []string{"echo", "a.go"}, quiet: true}, "a.go"},
+		{step{args: []string{"sh", "-c", "exit $X"}, env: []string{"X=3"}}, "exit status 3"},
+	} {
+		got := ""
+		if err := tt.step.run(t.Context(), null); err != nil {
+			got = err.Error()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.step, got, tt.want)
+		}
+	}
+}

@@ -19,7 +19,7 @@ import (
 
 var namespaceKinds = []spawnKind{
 	{"Setns", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
-		pid, links := elsewhere(t)
+		pid, links := inOthers(t)
 		attr := &vspawn.Attr{UID: vspawn.Ptr(1000)} // who may not: it comes before
 		for _, kind := range []string{"uts", "net"} {
 			fd := openFile(t, fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
@@ -31,12 +31,12 @@ var namespaceKinds = []spawnKind{
 		if f, err := vspawn.Features(); err != nil || !f.Pidfd || !newEnough(5, 8) {
 			t.Skip("setns takes no pidfd, or there is none")
 		}
-		pid, links := elsewhere(t)
+		pid, links := inOthers(t)
 		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{Pid: pid, Flags: unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNS}}}
 		return attr, func(t *testing.T, s *state) { checkLinks(t, s, links, "uts", "ipc", "mnt") }
 	}},
 	{"Unshareflags", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
-		pid, links := elsewhere(t)
+		pid, links := inOthers(t)
 		fd := openFile(t, fmt.Sprintf("/proc/%d/ns/uts", pid))
 		attr := &vspawn.Attr{UID: vspawn.Ptr(1000), Unshareflags: unix.CLONE_NEWIPC | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
 			Setns: []vspawn.Namespace{{FD: fd}}}
@@ -110,7 +110,7 @@ var namespaceKinds = []spawnKind{
 		}
 	}},
 	{"Mounts in a namespace that is entered", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
-		pid, _ := elsewhere(t)
+		pid, _ := inOthers(t)
 		fd := openFile(t, fmt.Sprintf("/proc/%d/ns/mnt", pid))
 		dir := realTemp(t)
 		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}, Mounts: []vspawn.Mount{{Source: "there", Target: dir, Type: "tmpfs"}}}
@@ -136,8 +136,8 @@ var namespaceKinds = []spawnKind{
 	}},
 }
 
-// elsewhere is a process in other namespaces than ours.
-func elsewhere(t *testing.T) (pid int, links map[string]string) {
+// inOthers is a process in other namespaces than ours.
+func inOthers(t *testing.T) (pid int, links map[string]string) {
 	t.Helper()
 	needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
 	helper.SkipEmulated(t, "namespaces")
@@ -213,8 +213,8 @@ func pivot(t *testing.T) (attr *vspawn.Attr, root string) {
 // With PrivateMounts no mount that the child makes later appears in the
 // parent's namespace; without, those below a shared mount do.
 func TestPrivateMounts(t *testing.T) {
-	mountHelper.Argv() // shareHelper uses it
-	shareHelper.Argv() // also if this is skipped
+	shareHelper.Argv() // also where this is skipped
+	mountHelper.Argv() // which shareHelper uses
 	needCapability(t, unix.CAP_SYS_ADMIN, "mount")
 	helper.SkipEmulated(t, "namespaces")
 	dir := realTemp(t)

@@ -54,7 +54,7 @@ var ways = []way{
 	})},
 	{name: "credentials", start: attr(vspawn.Attr{UID: vspawn.Ptr(os.Getuid()), GID: vspawn.Ptr(os.Getgid()), KeepGroups: true})},
 	{name: "parent-death signal", start: attr(vspawn.Attr{Pdeathsig: unix.SIGKILL})},
-	{name: "namespaces", start: attr(vspawn.Attr{
+	{name: "namespaces", start: privileged(vspawn.Attr{
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
 	})},
 	{name: "user namespace", start: attr(vspawn.Attr{
@@ -63,7 +63,7 @@ var ways = []way{
 		GIDMap:     []vspawn.IDMap{{Inside: 0, Outside: os.Getgid(), Size: 1}},
 	})},
 	{name: "cgroup", start: startInCgroup},
-	{name: "chroot", start: attr(vspawn.Attr{Chroot: "/"})},
+	{name: "chroot", start: privileged(vspawn.Attr{Chroot: "/"})},
 	{name: "by descriptors", start: startByDescriptor},
 	{name: "opened and inherited files", start: attr(vspawn.Attr{
 		InheritFiles: true,

@@ -45,7 +45,7 @@ var elsewheres = []elsewhere{
 		}
 		// In this order: the last gives up the right to the others.
 		return errors.Join(unix.Setgroups(nil), unix.Setresgid(1000, 1000, 1000), unix.Setresuid(1000, 1000, 1000))
-	}, allFeatures, "Features|FailingStart|FailingStep|UserNamespace|SignalDuringStart"},
+	}, allFeatures, "Features|FailingStart|FailingStep|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart"},
 }
 
 // elsewhereEnv names the elsewhere that a process is in.

@@ -72,7 +72,7 @@ func TestParentUnchanged(t *testing.T) {
 			}
 		}
 	}
-	for _, k := range spawnKinds {
+	for _, k := range kindsHere() {
 		t.Run(k.name, func(t *testing.T) { check(t, k, 1) })
 		if k.name != "UID and GID" {
 			continue

@@ -61,8 +61,8 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		if tries >= 3 && underWay.Load() == 0 {
 			break
 		}
-		syscall.ForkLock.RLock()
-		syscall.ForkLock.RUnlock()
+		syscall.ForkLock.RLock()   // waits for a ForkExec under way
+		syscall.ForkLock.RUnlock() //lint:ignore SA2001 that is all
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -238,6 +238,10 @@ func (in *instance) createError(p *Plan, r uintptr) error {
 		e.Hint = "a limit on the number of nested namespaces is reached: /proc/sys/user/max_*_namespaces"
 	case unix.EBADF:
 		e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), "it must be a directory of a cgroup v2 file system"
+	case unix.E2BIG:
+		e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), "needs Linux 5.7 (CLONE_INTO_CGROUP)"
+	case unix.EINVAL:
+		e.Hint = "the kernel does not have, or does not allow together, what Cloneflags and Cgroup ask for"
 	}
 	return e
 }

@@ -28,7 +28,7 @@ func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if argv == nil {
 		argv = []string{path}
 	}
-	c := &compiler{attr: attr, plan: &Plan{ownTable: len(attr.Syscalls) > 0 || attr.InheritFiles}}
+	c := &compiler{attr: attr, plan: &Plan{ownTable: len(attr.Syscalls) > 0 || attr.InheritFiles, inherits: attr.InheritFiles}}
 	c.mem = &c.plan.mem
 	env := attr.Env
 	if env == nil {
@@ -142,11 +142,14 @@ func (c *compiler) checkDescriptors() error {
 		}
 	}
 	for i := range a.Files {
+		c.plan.top = max(c.plan.top, min(a.Files[i].Child, maxDescriptor)+1)
+	}
+	c.plan.lowTop = c.plan.top
+	for i := range a.Files {
 		if err == nil && a.Files[i].Path == "" {
 			parent := a.Files[i].parent()
 			err = check(index("Files", i), &parent)
 		}
-		c.plan.top = max(c.plan.top, min(a.Files[i].Child, maxDescriptor)+1)
 	}
 	if a.InheritFiles {
 		c.plan.top = max(c.plan.top, inheritedTop())

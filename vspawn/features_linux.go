@@ -76,7 +76,7 @@ func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
 	}
 	in := instances.Get().(*instance)
 	defer instances.Put(in)
-	in.fill(l, plan, f, -1, -1)
+	in.fill(l, plan, f, -1, -1, nil)
 	in.setExitSignal(exitSignal)
 	if r := in.spawn(); isErrno(r) {
 		return in.createError(plan, r)

@@ -48,6 +48,9 @@ func addFiles(c *compiler) error {
 			if f.Path == "" {
 				source[f.Child] = f.parent()
 				c.plan.files = append(c.plan.files, f.File)
+				if f.parent() != f.Child {
+					c.plan.sources = append(c.plan.sources, f.parent())
+				}
 			}
 		}
 		slices.Sort(targets)
@@ -164,7 +167,7 @@ func (c *compiler) copyFile(m fileCopy) {
 	case m.spare:
 		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{dec(m.from), dec(m.to), name("O_CLOEXEC", unix.O_CLOEXEC)}})
 	default:
-		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{dec(m.from), dec(m.to), dec(0)}})
+		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{{kind: argSource, val: uintptr(m.from)}, dec(m.to), dec(0)}})
 	}
 }
 

@@ -139,8 +139,9 @@ type instance struct {
 var instances = sync.Pool{New: func() any { return new(instance) }}
 
 // fill readies the instance for a start. sync is the child's end of the id map
-// socket, report the pipe for a child that shares no memory; -1 is none.
-func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int) {
+// socket, report the pipe for a child that shares no memory; -1 is none. low
+// tells where the parent has put copies of the descriptors for Files.
+func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, low *lowCopies) {
 	in.steps = append(in.steps[:0], l.steps...)
 	in.ops = l.ops
 	prog := &in.prog
@@ -162,7 +163,10 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int) {
 			v = uintptr(sync)
 		case argNext:
 			v = uintptr(unsafe.Pointer(&in.steps[x.step+1].Args[0]))
+		case argSource:
+			v = uintptr(low.at(int(x.arg.val)))
 		case argTop:
+			x.arg.val = uintptr(low.top(p))
 			v = max(x.arg.val, uintptr(sync+1))
 		}
 		if x.word == outWord {

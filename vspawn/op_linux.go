@@ -55,6 +55,7 @@ const (
 	argTop                   // val, or above the socket if that lies higher
 	argNext                  // address of the next step's first argument
 	argResult                // that argument: the step before stores it
+	argSource                // the parent's descriptor val, or a low copy of it
 )
 
 // Words of a Program.

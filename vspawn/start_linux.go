@@ -2,9 +2,12 @@ package vspawn
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,10 +35,43 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err := p.supported(f); err != nil {
 		return nil, err
 	}
+	start := p.start
 	if p.pdeathsig {
-		return p.startLasting(ctx, f)
+		start = p.startLasting
 	}
-	return p.start(ctx, f)
+	proc, err := start(ctx, f)
+	if err != nil {
+		return p.startAgain(ctx, f, start, err)
+	}
+	return proc, nil
+}
+
+// underWay counts the starts that are.
+var underWay atomic.Int64
+
+// startAgain tries again to start a program that was being written to. Most
+// often the writer has closed it already, and only a child on its way to its
+// own exec still has a copy of the descriptor (golang/go#22315): one of ours,
+// or one of syscall.ForkExec's, which holds ForkLock meanwhile. A program
+// that stays busy is an error within a second.
+func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context.Context, *FeatureSet) (*Process, error), err error) (*Process, error) {
+	var proc *Process
+	pause := 50 * time.Microsecond
+	for tries := 0; errors.Is(err, unix.ETXTBSY) && pause < time.Second; tries++ {
+		if tries >= 3 && underWay.Load() == 0 {
+			break
+		}
+		syscall.ForkLock.RLock()   // waits for a ForkExec under way
+		syscall.ForkLock.RUnlock() //lint:ignore SA2001 that is all
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+		pause *= 2
+		proc, err = start(ctx, f)
+	}
+	return proc, err
 }
 
 // startLasting is start, on a thread that lives as long as the process.
@@ -81,8 +117,14 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	}
 	in := instances.Get().(*instance)
 	defer instances.Put(in)
-	in.fill(l, p, f, sync, report)
+	low := p.lowCopies(f)
+	defer low.giveBack()
+	in.fill(l, p, f, sync, report, low)
 
+	if p.inherits { // what others have open only for a moment, they open under it
+		syscall.ForkLock.Lock()
+		defer syscall.ForkLock.Unlock()
+	}
 	if p.credentials {
 		dumpable.save()
 	}
@@ -90,7 +132,9 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		go maps.run(in)
 	}
 	stop := killOnDone(ctx, in)
+	underWay.Add(1)
 	r := in.spawn()
+	underWay.Add(-1)
 	runtime.KeepAlive(p)
 	if !f.SharedMemory {
 		unix.Close(report)
@@ -194,6 +238,10 @@ func (in *instance) createError(p *Plan, r uintptr) error {
 		e.Hint = "a limit on the number of nested namespaces is reached: /proc/sys/user/max_*_namespaces"
 	case unix.EBADF:
 		e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), "it must be a directory of a cgroup v2 file system"
+	case unix.E2BIG:
+		e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), "needs Linux 5.7 (CLONE_INTO_CGROUP)"
+	case unix.EINVAL:
+		e.Hint = "the kernel does not have, or does not allow together, what Cloneflags and Cgroup ask for"
 	}
 	return e
 }

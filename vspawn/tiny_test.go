@@ -19,10 +19,11 @@ var (
 		"arm64":   {0xd2800000, 0xd2800bc8, 0xd4000001}, // mov x0, 0; mov x8, exit_group; svc 0
 		"riscv64": {0x00000513, 0x05e00893, 0x00000073}, // li a0, 0; li a7, exit_group; ecall
 	}
-	sleepForEver = map[string][]uint32{ // registers are zero at the start
-		"amd64":   {0x000022b8, 0xeb050f00, 0x909090f7}, // mov eax, pause; syscall; jmp back
-		"arm64":   {0xd2800928, 0xd4000001, 0x17fffffe}, // mov x8, ppoll; svc 0; b back
-		"riscv64": {0x04900893, 0x00000073, 0xff9ff06f}, // li a7, ppoll; ecall; j back
+	sleepForEver = map[string][]uint32{
+		"amd64": {0x000022b8, 0xeb050f00, 0x909090f7}, // mov eax, pause; syscall; jmp back
+		"arm64": {0xd2800928, 0xd4000001, 0x17fffffe}, // mov x8, ppoll; svc 0; b back; execve has cleared the registers
+		"riscv64": {0x00000513, 0x00000593, 0x00000613, 0x00000693, 0x00000713, // li a0 to a4, 0: here it hasn't
+			0x04900893, 0x00000073, 0xfe5ff06f}, // li a7, ppoll; ecall; j back
 	}
 )
 

@@ -58,3 +58,6 @@ func (*Reaper) Run(ctx context.Context) error { return errUnsupported }
 
 // Subreaper answers [errors.ErrUnsupported] on this system.
 func Subreaper() error { return errUnsupported }
+
+// Reserve answers [errors.ErrUnsupported] on this system.
+func Reserve(n int) error { return errUnsupported }

@@ -21,6 +21,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,14 +44,21 @@ const module = "github.com/vspawn/vspawn"
 // A subject is a set of tests.
 type subject struct {
 	name    string // what to ask for: os/exec, or a module with its version
-	prepare func(*run) error
+	prepare func(r *run, name string) error
 	skip    map[string]string // the tests that can't run, and why
+
+	packages string // those whose tests are about processes; "" is all
 }
 
 var subjects = []subject{
 	{name: standard, prepare: (*run).standard, skip: map[string]string{
 		"TestDedupEnv":          "it calls the unexported dedupEnvCase; vspawn/exec has TestUnique",
 		"TestPrefixSuffixSaver": "it uses the unexported prefixSuffixSaver; vspawn/exec has TestExcerpt",
+	}},
+	{name: "github.com/creack/pty@v1.1.24", prepare: (*run).module},
+	{name: "github.com/bitfield/script@v0.25.2", prepare: (*run).module},
+	{name: "mvdan.cc/sh/v3@v3.12.0", prepare: (*run).module, packages: "./interp", skip: map[string]string{
+		"TestMalformedPathOnWindows": "for Windows",
 	}},
 }
 
@@ -117,13 +125,13 @@ func (s *subject) run(ctx context.Context, verbose bool) error {
 	if _, err := r.output(r.root, "go", "build", "-o", command, "./cmd/vspawn"); err != nil {
 		return err
 	}
-	if err := s.prepare(r); err != nil {
+	if err := s.prepare(r, s.name); err != nil {
 		return err
 	}
 	if _, err := r.output(r.dir, command, "migrate", "./..."); err != nil {
 		return err
 	}
-	results, err := r.test(verbose)
+	results, err := r.test(cmp.Or(s.packages, "./..."), verbose)
 	if err != nil {
 		return err
 	}
@@ -161,8 +169,8 @@ type results struct {
 	log   bytes.Buffer // what no test said: of a build that failed, say
 }
 
-func (r *run) test(verbose bool) (*results, error) {
-	c := r.command(r.dir, "go", "test", "-json", "-vet=off", "-count=1", "./...")
+func (r *run) test(packages string, verbose bool) (*results, error) {
+	c := r.command(r.dir, "go", "test", "-json", "-vet=off", "-count=1", packages)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return nil, err

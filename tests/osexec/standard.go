@@ -20,19 +20,16 @@ const scratch = "bootstrap/osexec"
 var inside = []string{"env_test.go", "internal_test.go", "testenv/testenv_test.go"}
 
 // standard copies the standard library's tests.
-func (r *run) standard() error {
+func (r *run) standard(string) error {
 	goroot, err := r.output(".", "go", "env", "GOROOT")
 	if err != nil {
 		return err
 	}
 	src := filepath.Join(strings.TrimSpace(string(goroot)), "src")
-	for _, name := range []string{"go.mod", "go.sum"} {
-		if err := copyFile(filepath.Join(r.root, name), filepath.Join(r.dir, name), nil); err != nil {
-			return err
-		}
+	if _, err := r.output(r.dir, "go", "mod", "init", scratch); err != nil {
+		return err
 	}
-	if _, err := r.output(r.dir, "go", "mod", "edit", "-module="+scratch,
-		"-require="+module+"@v0.0.0", "-replace="+module+"="+r.root); err != nil {
+	if err := r.require(); err != nil {
 		return err
 	}
 	own := []string{ // what has another place here

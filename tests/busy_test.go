@@ -1,0 +1,105 @@
+//go:build linux
+
+package tests
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/noop"
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+// A program that one goroutine has just written and closed can be started,
+// while others start children: none of these holds the writer's descriptor, so
+// there is no ETXTBSY (golang/go#22315). The control: under os/exec it happens.
+func TestTextNotBusy(t *testing.T) {
+	helper.SkipEmulated(t, "way to start a program for its own machine")
+	rounds := 1500
+	if v := os.Getenv("VSPAWN_ROUNDS"); v == "10000" {
+		rounds = 10000
+	}
+	ctx := context.Background()
+
+	byVspawn := func(path string, files ...*os.File) error {
+		attr := &vspawn.Attr{}
+		for i, f := range files {
+			attr.Files = append(attr.Files, vspawn.File{Child: i, File: f})
+		}
+		p, err := vspawn.Start(ctx, path, nil, attr)
+		if err == nil {
+			_, err = p.Wait(ctx)
+		}
+		return err
+	}
+	if n := busy(t, rounds, byVspawn); n != 0 {
+		t.Errorf("vspawn: text file busy in %d of %d rounds", n, rounds)
+	}
+	byOS := func(path string, files ...*os.File) error {
+		cmd := exec.Command(path)
+		if files != nil {
+			cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
+		}
+		return cmd.Run()
+	}
+	t.Logf("os/exec: text file busy in %d of %d rounds", busy(t, rounds, byOS), rounds)
+}
+
+// busy writes a program and starts it, round after round, while others start
+// children with pipes, and counts how often it was busy.
+func busy(t *testing.T, rounds int, start func(path string, files ...*os.File) error) (count int) {
+	dir := t.TempDir()
+	fixed := noop.Write(t)
+	program, err := os.ReadFile(fixed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Close()
+			defer w.Close()
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if err := start(fixed, r, w, w); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	path := filepath.Join(dir, "written")
+	for range rounds {
+		if err := os.WriteFile(path, program, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		switch err := start(path); {
+		case errors.Is(err, unix.ETXTBSY):
+			count++
+		case err != nil:
+			t.Error(err)
+		}
+		os.Remove(path)
+	}
+	close(stop)
+	wg.Wait()
+	return count
+}

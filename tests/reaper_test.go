@@ -33,7 +33,7 @@ var leaver = helper.New("leaver", func(args []string) int {
 	}
 	fmt.Println(p.Pid())
 	return 0
-})
+}, quitter)
 
 // quitter ends with a status.
 var quitter = helper.New("quitter", func(args []string) int {
@@ -148,7 +148,7 @@ var reaping = helper.New("reaping", func(args []string) int {
 		return 1
 	}
 	return min(len(failures), 1)
-})
+}, leaver, quitter)
 
 // A Reaper takes orphans, with their status, and never that of a child that
 // someone waits for: by Process.Wait, by os/exec, or by wait4 on its pid.

@@ -39,24 +39,33 @@ type Helper struct {
 	name string
 	main func(args []string) int
 	used atomic.Bool
+
+	starts []*Helper
 }
 
 // New declares a helper. main gets the arguments after the helper's name and
-// returns the exit status.
-func New(name string, main func(args []string) int) *Helper {
+// returns the exit status. starts are the helpers that it starts in its turn.
+func New(name string, main func(args []string) int, starts ...*Helper) *Helper {
 	if helpers[name] != nil {
 		panic("helper: two have the name " + name)
 	}
-	h := &Helper{name: name, main: main}
+	h := &Helper{name: name, main: main, starts: starts}
 	helpers[name] = h
 	return h
+}
+
+func (h *Helper) use() {
+	h.used.Store(true)
+	for _, s := range h.starts {
+		s.use()
+	}
 }
 
 // Argv is a command line of the helper; its first word is the path to start.
 // Under qemu-user that is the emulator's, since the kernel cannot start the
 // test binary itself.
 func (h *Helper) Argv(args ...string) []string {
-	h.used.Store(true)
+	h.use()
 	return slices.Concat(self(), []string{prefix + h.name}, args)
 }
 

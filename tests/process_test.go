@@ -280,6 +280,7 @@ func TestOtherEnds(t *testing.T) {
 		if p != nil {
 			err = errors.Join(err, reap(p))
 		}
+		g.over()
 		held <- err
 	}()
 	g.await(t)

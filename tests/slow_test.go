@@ -25,6 +25,7 @@ type gate struct {
 	Calls []vspawn.Syscall // for Attr.Syscalls
 	here  *os.File         // a byte comes out when the child is there
 	open  *os.File         // a byte lets it go on
+	side  *os.File         // the child's end of here
 }
 
 // newGate makes a gate before the given field of Attr.
@@ -36,7 +37,7 @@ func newGate(t *testing.T, before string) *gate {
 	return &gate{[]vspawn.Syscall{
 		{Before: before, Name: "write", Nr: unix.SYS_WRITE, Args: [6]uintptr{hereW.Fd(), buffer, 1}},
 		{Before: before, Name: "read", Nr: unix.SYS_READ, Args: [6]uintptr{openR.Fd(), buffer, 1}},
-	}, hereR, openW}
+	}, hereR, openW, hereW}
 }
 
 // await waits until the child is at the gate.
@@ -46,6 +47,9 @@ func (g *gate) await(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// over ends a wait for a child that has not come by.
+func (g *gate) over() { g.side.Close() }
 
 func (g *gate) letPass(t *testing.T) {
 	t.Helper()
@@ -95,6 +99,7 @@ func TestParentWaits(t *testing.T) {
 			if !open.Load() {
 				t.Error("Start returned while the child was still held up")
 			}
+			g.over()
 			others.Wait()
 			if end == "exit" {
 				if !errors.Is(err, unix.EBADF) {
@@ -135,6 +140,7 @@ func TestCancelStep(t *testing.T) {
 		}()
 		argv := exitHelper.Argv("0")
 		_, err := vspawn.Start(ctx, argv[0], argv, &vspawn.Attr{Syscalls: g.Calls})
+		g.over()
 		checkCancelled(t, err, vspawn.Error{Step: "read", Field: "Syscalls[1]"})
 	})
 }

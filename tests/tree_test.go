@@ -47,10 +47,10 @@ func children(t *testing.T, pid int) (pids []int) {
 	return pids
 }
 
-// allAsleep tells whether all of them wait for something.
+// allAsleep tells whether all of them wait for something, or are dead.
 func allAsleep(pids []int) bool {
 	for _, pid := range pids {
-		if stat(strconv.Itoa(pid)).state != "S" {
+		if s := stat(strconv.Itoa(pid)).state; s != "S" && s != "Z" {
 			return false
 		}
 	}

@@ -27,6 +27,7 @@ var runs = map[string]func(argv []string) error{
 
 // Run allocates at most half of what os/exec does.
 func TestAllocations(t *testing.T) {
+	helper.SkipEmulated(t, "shared memory, and a start without it allocates a pipe")
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector empties pools")
 	}

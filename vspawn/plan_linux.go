@@ -14,6 +14,7 @@ import (
 type Plan struct {
 	*compiled
 	program *program // in place of the compiled one, if not nil
+	own     program  // what it points to then
 }
 
 // A program is what the child becomes.
@@ -59,7 +60,9 @@ func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
 	if err := checkProgram(path, argv, env); err != nil {
 		return nil, err
 	}
-	return &Plan{p.compiled, &program{path, argv, env}}, nil
+	q := &Plan{compiled: p.compiled, own: program{path, argv, env}}
+	q.program = &q.own
+	return q, nil
 }
 
 // op is the execve, without the addresses.

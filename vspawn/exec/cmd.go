@@ -54,6 +54,7 @@ type Cmd struct {
 	started int32           // 1 once Start was called
 	child   *vspawn.Process // what tells of its end; nil if that's for Process alone to say
 
+	fds        [3]int     // what the child gets as 0, 1 and 2
 	childEnds  []*os.File // of pipes, closed when Start is done
 	nulls      [2]int     // descriptors of /dev/null, closed then as well
 	nullCount  int
@@ -68,7 +69,7 @@ type Cmd struct {
 
 // Command prepares a command. A name without a slash is searched by LookPath.
 func Command(name string, arg ...string) *Cmd {
-	c := &Cmd{Path: name, Args: append([]string{name}, arg...)}
+	c := &Cmd{Path: name, Args: slices.Concat([]string{name}, arg)}
 	if filepath.Base(name) == name {
 		path, err := LookPath(name)
 		if path != "" { // also with ErrDot

@@ -17,7 +17,7 @@ const closed = -1
 
 // files are the parent's descriptors that become the child's 0, 1, 2, ….
 func (c *Cmd) files() (fds []int, err error) {
-	fds = make([]int, 3, 3+len(c.ExtraFiles))
+	fds = c.fds[:]
 	if fds[0], err = c.stdin(); err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func (t Target) machineArgs() []string {
 		"-cpu", t.CPU,
 		"-smp", strconv.Itoa(t.CPUs),
 		"-m", fmt.Sprintf("%dM", t.MemoryMB),
-		"-accel", "tcg",
+		"-accel", t.Accel,
 		"-nodefaults",
 		"-no-reboot",
 	}

@@ -161,7 +161,7 @@ func TestGuestLosesInit(t *testing.T) {
 }
 
 func TestGuestNeverSpeaks(t *testing.T) {
-	idle := time.Millisecond
+	idle := 5 * time.Second
 	if os.Getenv(untilKilled) != "" {
 		idle = time.Hour
 	}
@@ -239,6 +239,6 @@ func TestKernelIsNone(t *testing.T) {
 	if _, err := Given(target, file); err != nil {
 		t.Fatal(err)
 	}
-	r := guestTest{run: "^TestPass$", kernel: file, limits: Limits{Idle: time.Millisecond, Total: time.Hour}}.start(t)
+	r := guestTest{run: "^TestPass$", kernel: file, limits: Limits{Idle: 2 * time.Second, Total: time.Hour}}.start(t)
 	wantProblem(t, r, `from the start of QEMU on|before its first event`)
 }

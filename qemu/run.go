@@ -192,7 +192,7 @@ func (c *Config) guest(ctx context.Context, p *progress, t Target, k Kernel, tes
 	if err != nil {
 		return nil, err
 	}
-	s := session{target: t, limits: c.Limits, test2json: test2json, console: con, output: output, report: p.set}
+	s := session{target: t, limits: c.Limits.host(), test2json: test2json, console: con, output: output, report: p.set}
 	r := s.run(ctx, Boot{Kernel: k.Path, Initramfs: c.imagePath(t), Init: agentInit})
 	if err := output.Close(); err != nil {
 		r.problem("%v", err)

@@ -22,9 +22,9 @@ type Limits struct {
 	Total time.Duration // the whole run
 }
 
-// hostIdle is longer than what the guest waits for a silent test, and then
-// takes to end it: the guest knows more, and shall speak first.
-func (l Limits) hostIdle() time.Duration { return l.Idle*3/2 + 10*time.Second }
+// host are the limits on this side: longer than what the guest waits for a
+// silent test, and then takes to end it. It knows more, and shall speak first.
+func (l Limits) host() Limits { return Limits{l.Idle*3/2 + 30*time.Second, l.Total} }
 
 // A session is one run of a guest, up to its verdict.
 type session struct {
@@ -78,7 +78,7 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 		}
 		cancel()
 	}
-	idle := time.NewTimer(s.limits.hostIdle())
+	idle := time.NewTimer(s.limits.Idle)
 	defer idle.Stop()
 	var vmErr error
 loop:
@@ -89,12 +89,12 @@ loop:
 				events = nil
 				continue
 			}
-			idle.Reset(s.limits.hostIdle())
+			idle.Reset(s.limits.Idle)
 			if err := s.record(rec); err != nil {
 				giveUp("%v", err)
 			}
 		case <-idle.C:
-			giveUp("hangs: no event for %v%s", s.limits.hostIdle(), s.where())
+			giveUp("hangs: no event for %v%s", s.limits.Idle, s.where())
 		case <-vctx.Done():
 			switch {
 			case ctx.Err() != nil:
@@ -163,7 +163,7 @@ func (s *session) record(r wire.Record) error {
 			return err
 		}
 	case wire.Hung:
-		s.res.problem("%s hangs: silent for %v%s", r.Binary, s.limits.Idle, s.where())
+		s.res.problem("%s hangs: silent for %s%s", r.Binary, r.Status, s.where())
 	case wire.End:
 		c := s.current
 		s.current = nil

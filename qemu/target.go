@@ -22,6 +22,7 @@ type Target struct {
 
 	Machine  string
 	CPU      string
+	Accel    string
 	Console  string
 	MemoryMB int
 	CPUs     int
@@ -47,7 +48,12 @@ var Targets = []Target{
 		// CMPXCHG16B leaves garbage in the flags in QEMU before 8.0. A kernel
 		// that is interrupted just then dies of a double fault: with the load
 		// of our tests, every other run. It does without the instruction.
-		CPU:      "max,-cx16",
+		CPU: "max,-cx16",
+		// One host thread for all processors: before QEMU 8.1 a processor may
+		// run code translated from an instruction that another has just
+		// replaced, and when that was a breakpoint of the kernel's own (it
+		// patches itself by them) the kernel dies of "Oops: int3".
+		Accel:    "tcg,thread=single",
 		Console:  "ttyS0",
 		MemoryMB: 1024,
 		CPUs:     2,
@@ -63,6 +69,7 @@ var Targets = []Target{
 		// QEMU's own pointer authentication: the architected one takes
 		// three times as long to boot.
 		CPU:      "max,pauth-impdef=on",
+		Accel:    "tcg",
 		Console:  "ttyAMA0",
 		MemoryMB: 1024,
 		CPUs:     2,
@@ -76,6 +83,7 @@ var Targets = []Target{
 		Package:  "qemu-system-riscv|qemu-system-misc",
 		Machine:  "virt",
 		CPU:      "rv64",
+		Accel:    "tcg",
 		Console:  "ttyS0",
 		MemoryMB: 1024,
 		CPUs:     2,

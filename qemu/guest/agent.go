@@ -109,7 +109,7 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 	end, err := p.wait(a.plan.Idle, func(data []byte) error {
 		return a.emit(wire.Record{Kind: wire.Output, Binary: b.Name, Data: data})
 	}, func() error {
-		return a.emit(wire.Record{Kind: wire.Hung, Binary: b.Name})
+		return a.emit(wire.Record{Kind: wire.Hung, Binary: b.Name, Status: a.plan.Idle.String()})
 	})
 	if err != nil {
 		return err

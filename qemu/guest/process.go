@@ -19,8 +19,9 @@ import (
 // that are just about to end. It is spent only when there is a leak.
 const leakGrace = 3 * time.Second
 
-// quitGrace is how long a hanging binary may take to print its goroutines.
-const quitGrace = 5 * time.Second
+// quitGrace is how long a hanging binary may take to print its goroutines, on a
+// machine that may be busy.
+const quitGrace = 20 * time.Second
 
 // A process is a started test binary.
 type process struct {

@@ -42,7 +42,7 @@ const (
 	List   Kind = "list"   // Binary, Tests
 	Start  Kind = "start"  // Binary
 	Output Kind = "output" // Binary, Data
-	Hung   Kind = "hung"   // Binary: it was silent for Plan.Idle and is being killed
+	Hung   Kind = "hung"   // Binary: it was silent for Status and is being killed
 	End    Kind = "end"    // Binary, Status, Leaked
 	Broken Kind = "broken" // Status: the agent itself failed
 	Done   Kind = "done"   // Ran: the closing record

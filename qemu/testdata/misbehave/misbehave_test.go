@@ -31,7 +31,10 @@ func TestSkip(t *testing.T) { t.Skip("no reason to run") }
 
 func TestHang(t *testing.T) { time.Sleep(time.Hour) }
 
+// TestPanic gives the news of its start time to get out: a panic takes what is
+// on its way.
 func TestPanic(t *testing.T) {
+	time.Sleep(5 * time.Second)
 	if err := os.WriteFile("/proc/sysrq-trigger", []byte("c"), 0); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +43,7 @@ func TestPanic(t *testing.T) {
 
 // TestLoseInit ends PID 1: a Go program that gets SIGTERM exits.
 func TestLoseInit(t *testing.T) {
+	time.Sleep(5 * time.Second)
 	if err := syscall.Kill(1, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

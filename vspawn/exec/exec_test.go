@@ -275,6 +275,7 @@ func TestPlan(t *testing.T) {
 		{attr{Foreground: true, Setpgid: true, Pgid: 7}, "setpgid(0, 7)…ioctl(0, TIOCSPGRP"},
 		{attr{Ptrace: true}, "ptrace(PTRACE_TRACEME"},
 		{attr{Chroot: "/x"}, "chroot(\"/x\")…chdir(\"/\")"},
+		{attr{Unshareflags: syscall.CLONE_NEWNS}, "unshare(CLONE_NEWNS)…mount(NULL, \"/\", NULL, 0x44000,"},
 		{attr{UseCgroupFD: true, CgroupFD: 0}, "CLONE_INTO_CGROUP"},
 		{attr{AmbientCaps: []uintptr{10}}, "PR_CAP_AMBIENT"},
 		{attr{GidMappings: []syscall.SysProcIDMap{{Size: 1}}, Cloneflags: syscall.CLONE_NEWUSER, GidMappingsEnableSetgroups: true, Credential: &syscall.Credential{}}, "setgroups(0"},

@@ -7,7 +7,7 @@ RIG := build/rig
 OPTIONS := TARGETS TARGET RUN SHARD TIMEOUT LIMIT JOBS $(filter KERNEL_%,$(.VARIABLES))
 $(foreach o,$(OPTIONS),$(if $(filter-out undefined,$(origin $o)),$(eval override export $o := $$(value $o))))
 
-.PHONY: help qemu-test test image run kernel bench setup clean rig
+.PHONY: help qemu-test test osexec image run kernel bench setup clean rig
 
 help: rig ## list targets and options
 	@echo 'make TARGET [OPTION=value]'; echo; echo 'targets:'
@@ -19,6 +19,9 @@ qemu-test: rig ## run the tests in guests of all architectures
 
 test: rig ## vet, lint, and run the tests on this machine and under qemu-user
 	@$(RIG) check
+
+osexec: ## run the tests of os/exec, and of programs that use it, against vspawn/exec
+	go run ./tests/osexec
 
 image: rig ## build build/<target>/initramfs.cpio.gz
 	@$(RIG) image

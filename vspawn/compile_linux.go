@@ -28,7 +28,10 @@ func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if argv == nil {
 		argv = []string{path}
 	}
-	c := &compiler{attr: attr, plan: &Plan{ownTable: len(attr.Syscalls) > 0 || attr.InheritFiles, inherits: attr.InheritFiles}}
+	c := &compiler{attr: attr, plan: &Plan{compiled: &compiled{
+		ownTable: len(attr.Syscalls) > 0 || attr.InheritFiles,
+		inherits: attr.InheritFiles,
+	}}}
 	c.mem = &c.plan.mem
 	env := attr.Env
 	if env == nil {
@@ -91,18 +94,28 @@ func (c *compiler) bytes(b []byte, show any) arg { return arg{val: c.mem.bytes(b
 
 func (c *compiler) checkStrings(path string, argv, env []string) error {
 	switch {
-	case path == "" && c.attr.ExecFD == nil:
-		return refuse("path", "empty")
+	case path == "" && c.attr.ExecFD != nil:
+		path = "/" // any that passes
 	case path != "" && c.attr.ExecFD != nil:
 		return refuse("path", "%q contradicts ExecFD", path)
-	case len(argv) == 0:
-		return refuse("argv", "empty: the first argument is the program's own name")
 	}
-	for _, s := range []struct{ field, value string }{{"path", path}, {"Dir", c.attr.Dir}, {"Chroot", c.attr.Chroot},
+	for _, s := range []struct{ field, value string }{{"Dir", c.attr.Dir}, {"Chroot", c.attr.Chroot},
 		{"PivotRoot", c.attr.PivotRoot}, {"Hostname", c.attr.Hostname}} {
 		if strings.IndexByte(s.value, 0) >= 0 {
 			return refuse(s.field, "%q contains a NUL", s.value)
 		}
+	}
+	return checkProgram(path, argv, env)
+}
+
+func checkProgram(path string, argv, env []string) error {
+	switch {
+	case path == "":
+		return refuse("path", "empty")
+	case strings.IndexByte(path, 0) >= 0:
+		return refuse("path", "%q contains a NUL", path)
+	case len(argv) == 0:
+		return refuse("argv", "empty: the first argument is the program's own name")
 	}
 	for _, l := range []struct {
 		field string

@@ -69,7 +69,7 @@ func probe() (*FeatureSet, error) {
 // tryClone makes a child that exits, in the way that f says, and looks at what
 // came of it.
 func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
-	plan := &Plan{ops: []op{{name: "exit_group", nr: unix.SYS_EXIT_GROUP, args: []arg{dec(0)}}}}
+	plan := &Plan{compiled: &compiled{ops: []op{{name: "exit_group", nr: unix.SYS_EXIT_GROUP, args: []arg{dec(0)}}}}}
 	l, err := plan.load(f)
 	if err != nil {
 		return err

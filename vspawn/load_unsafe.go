@@ -133,6 +133,9 @@ type instance struct {
 	prog  asm.Program
 	steps []asm.Step
 	ops   []*op
+
+	program *program // in place of the loaded one, if not nil
+	mem     memory   // its strings
 }
 
 // instances are reused: they come to about a kilobyte each.
@@ -144,6 +147,11 @@ var instances = sync.Pool{New: func() any { return new(instance) }}
 func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, low *lowCopies) {
 	in.steps = append(in.steps[:0], l.steps...)
 	in.ops = l.ops
+	if in.program = p.program; in.program != nil {
+		in.mem.reset()
+		exec := &in.steps[len(in.steps)-1]
+		exec.Args = [6]uintptr{in.mem.str(in.program.path), in.mem.strs(in.program.argv), in.mem.strs(in.program.env)}
+	}
 	prog := &in.prog
 	*prog = asm.Program{
 		Full:  ^uint64(0),
@@ -233,7 +241,11 @@ func (in *instance) readReport(r *os.File) {
 
 // at is the op that a step's address belongs to.
 func (in *instance) at(step uintptr) *op {
-	return in.ops[(step-in.prog.Steps)/unsafe.Sizeof(asm.Step{})]
+	i := int((step - in.prog.Steps) / unsafe.Sizeof(asm.Step{}))
+	if in.program != nil && i == len(in.ops)-1 {
+		return in.program.op()
+	}
+	return in.ops[i]
 }
 
 // pid is the child's, as soon as it exists. The kernel stores it before the

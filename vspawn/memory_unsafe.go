@@ -24,10 +24,30 @@ func (m *memory) alloc(n int) []uint64 {
 	return s
 }
 
+// reset empties the memory, to be used again. Of several blocks it makes one
+// that would have done.
+func (m *memory) reset() {
+	n := 0
+	for _, b := range m.blocks {
+		n += len(b)
+	}
+	if len(m.blocks) > 1 {
+		m.blocks = [][]uint64{make([]uint64, n)}
+	}
+	if n > 0 {
+		m.room = m.blocks[0]
+		clear(m.room)
+	}
+}
+
 func address(s []uint64) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(s))) }
 
 // str stores a NUL-terminated string.
-func (m *memory) str(s string) uintptr { return m.bytes(append([]byte(s), 0)) }
+func (m *memory) str(s string) uintptr {
+	w := m.alloc(len(s)/8 + 1) // with a zero behind it
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(w))), len(s)), s)
+	return address(w)
+}
 
 // bytes stores bytes.
 func (m *memory) bytes(b []byte) uintptr {

@@ -12,6 +12,19 @@ import (
 // they point to. It does not change, and can be started any number of times,
 // from any number of goroutines.
 type Plan struct {
+	*compiled
+	program *program // in place of the compiled one, if not nil
+	own     program  // what it points to then
+}
+
+// A program is what the child becomes.
+type program struct {
+	path      string
+	argv, env []string
+}
+
+// compiled is what Compile makes.
+type compiled struct {
 	ops         []op
 	mem         memory
 	cloneFlags  uint64     // namespaces and CLONE_INTO_CGROUP
@@ -31,13 +44,44 @@ type Plan struct {
 	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
 }
 
+// For is p for another program: path, argv and env, which are not copied, take
+// the place of p's own. A nil env is the parent's. It costs much less than to
+// compile the same Attr again.
+func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
+	if p.ops[len(p.ops)-1].name != "execve" {
+		return nil, refuse("path", "%q contradicts ExecFD", path)
+	}
+	if argv == nil {
+		argv = []string{path}
+	}
+	if env == nil {
+		env = os.Environ()
+	}
+	if err := checkProgram(path, argv, env); err != nil {
+		return nil, err
+	}
+	q := &Plan{compiled: p.compiled, own: program{path, argv, env}}
+	q.program = &q.own
+	return q, nil
+}
+
+// op is the execve, without the addresses.
+func (p *program) op() *op {
+	return &op{name: "execve", nr: unix.SYS_EXECVE, object: p.path,
+		args: []arg{{show: quotedString(p.path)}, {show: p.argv}, {show: environment(len(p.env))}}}
+}
+
 // String prints the child's system calls, one a line, as strace would, on a
 // kernel that has all that the plan can use.
 func (p *Plan) String() string {
 	var b strings.Builder
 	b.WriteString("clone3({flags=" + flagNames(p.flags(full)) + ", exit_signal=SIGCHLD})\n")
 	for i := range p.ops {
-		if s := p.line(&p.ops[i]); s != "" {
+		o := &p.ops[i]
+		if p.program != nil && i == len(p.ops)-1 {
+			o = p.program.op()
+		}
+		if s := p.line(o); s != "" {
 			b.WriteString(s + "\n")
 		}
 	}

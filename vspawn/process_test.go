@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -182,4 +183,35 @@ func threads(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(dir)
+}
+
+// A child that WaitExit has waited for is there to be reaped by another.
+func TestWaitExit(t *testing.T) {
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			p := startHelper(t, nil, sleep)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := p.WaitExit(ctx); err != context.Canceled {
+				t.Errorf("got %v", err)
+			}
+			if err := p.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := p.WaitExit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			other, err := os.FindProcess(p.Pid())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := other.Wait()
+			if err != nil || s.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+				t.Error(s, err)
+			}
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

@@ -17,8 +17,9 @@ func Features() (FeatureSet, error) { return FeatureSet{}, errUnsupported }
 // A Plan can't be had on this system.
 type Plan struct{}
 
-func (*Plan) String() string                              { return "" }
-func (*Plan) Start(ctx context.Context) (*Process, error) { return nil, errUnsupported }
+func (*Plan) String() string                                { return "" }
+func (*Plan) For(string, []string, []string) (*Plan, error) { return nil, errUnsupported }
+func (*Plan) Start(ctx context.Context) (*Process, error)   { return nil, errUnsupported }
 
 // A Process can't be had on this system.
 type Process struct{}

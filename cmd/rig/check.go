@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.7.0"
 
 // library are the packages that others import: they must compile everywhere.
-var library = []string{"./asm", "./vspawn"}
+var library = []string{"./asm", "./vspawn", "./vspawn/exec"}
 
 // otherSystems are where Start answers an error, and the package compiles.
 var otherSystems = []string{"darwin/arm64", "freebsd/amd64", "windows/amd64"}
@@ -56,8 +57,16 @@ func checkSteps(sources, platforms []string) []step {
 	}
 	steps = append(steps,
 		step{name: "test", args: []string{"go", "test", "./..."}},
+		step{name: "os/exec's own tests", args: []string{"go", "run", "./tests/osexec", "os/exec"}},
 		step{name: "test with the race detector", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", "-race"}, guests...)},
 	)
+	if runtime.GOARCH == "amd64" { // whose kernels run an architecture that vspawn has nothing for
+		steps = append(steps, step{
+			name: "test of vspawn/exec as os/exec",
+			env:  []string{"GOARCH=386", "CGO_ENABLED=0"},
+			args: []string{"go", "test", "./vspawn/exec"},
+		})
+	}
 	for _, e := range emulators {
 		steps = append(steps, step{
 			name: "test under " + e.program,

@@ -14,6 +14,7 @@ const buildDir = "build"
 var suites = []qemu.Suite{
 	{Package: "./asm"},
 	{Package: "./vspawn"},
+	{Package: "./vspawn/exec"},
 	{Package: "./tests"},
 }
 

@@ -3,15 +3,83 @@
 package exec
 
 import (
+	"os"
 	"reflect"
 	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/vspawn/vspawn/vspawn"
 )
 
-// attr is all that the child is given. A nil env is the parent's.
-func (c *Cmd) attr(files []vspawn.File, env []string) (*vspawn.Attr, error) {
+// plan is what Start starts. A nil env is the parent's.
+func (c *Cmd) plan(fds []int, env []string) (*vspawn.Plan, error) {
+	argv := c.Args
+	if len(argv) == 0 {
+		argv = []string{c.Path}
+	}
+	if c.Attr == nil && c.SysProcAttr == nil && c.Dir == "" && len(fds) == 3 {
+		plan, err := plainPlan([3]int(fds))
+		if err != nil {
+			return nil, err
+		}
+		return plan.For(c.Path, argv, env)
+	}
+	attr, err := c.attr(fds, env)
+	if err != nil {
+		return nil, err
+	}
+	return vspawn.Compile(c.Path, argv, attr)
+}
+
+// plain keeps plans, since most commands differ in the program alone.
+var plain struct {
+	sync.Mutex
+	plans map[plainKey]*vspawn.Plan
+}
+
+// A plainKey is what the plan of a plain command depends on: the descriptors,
+// and whether the limit of them is still the runtime's.
+type plainKey struct {
+	fds   [3]int
+	limit syscall.Rlimit
+}
+
+const plainLimit = 64 // how many are kept
+
+func plainPlan(fds [3]int) (*vspawn.Plan, error) {
+	key := plainKey{fds: fds}
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &key.limit); err != nil {
+		return nil, os.NewSyscallError("getrlimit", err)
+	}
+	plain.Lock()
+	defer plain.Unlock()
+	if p := plain.plans[key]; p != nil {
+		return p, nil
+	}
+	p, err := vspawn.Compile("/", nil, &vspawn.Attr{Env: []string{}, InheritFiles: true, Files: table(fds[:])})
+	if err != nil {
+		return nil, err
+	}
+	if plain.plans == nil || len(plain.plans) == plainLimit {
+		plain.plans = map[plainKey]*vspawn.Plan{}
+	}
+	plain.plans[key] = p
+	return p, nil
+}
+
+func table(fds []int) []vspawn.File {
+	files := make([]vspawn.File, 0, len(fds))
+	for child, fd := range fds {
+		if fd != closed {
+			files = append(files, vspawn.File{Child: child, Parent: fd})
+		}
+	}
+	return files
+}
+
+// attr is all that the child is given.
+func (c *Cmd) attr(fds []int, env []string) (*vspawn.Attr, error) {
 	a := &vspawn.Attr{InheritFiles: true}
 	if c.Attr != nil {
 		*a = *c.Attr
@@ -23,11 +91,11 @@ func (c *Cmd) attr(files []vspawn.File, env []string) (*vspawn.Attr, error) {
 		}
 	}
 	a.Env, a.Dir = env, c.Dir
-	a.Files = slices.Concat(files, a.Files)
+	a.Files = slices.Concat(table(fds), a.Files)
 	if c.SysProcAttr == nil {
 		return a, nil
 	}
-	m := &mapping{sys: c.SysProcAttr, attr: a, files: 3 + len(c.ExtraFiles)}
+	m := &mapping{sys: c.SysProcAttr, attr: a, files: len(fds)}
 	v := reflect.ValueOf(c.SysProcAttr).Elem()
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {

@@ -53,9 +53,11 @@ type Cmd struct {
 	ctx     context.Context
 	started int32           // 1 once Start was called
 	child   *vspawn.Process // what tells of its end; nil if that's for Process alone to say
-	cleanup runtime.Cleanup // of child
 
+	fds        [3]int     // what the child gets as 0, 1 and 2
 	childEnds  []*os.File // of pipes, closed when Start is done
+	nulls      [2]int     // descriptors of /dev/null, closed then as well
+	nullCount  int
 	parentEnds []*os.File // closed when Wait is done
 	copies     []func() error
 	copied     chan error // one for each of copies
@@ -67,7 +69,7 @@ type Cmd struct {
 
 // Command prepares a command. A name without a slash is searched by LookPath.
 func Command(name string, arg ...string) *Cmd {
-	c := &Cmd{Path: name, Args: append([]string{name}, arg...)}
+	c := &Cmd{Path: name, Args: slices.Concat([]string{name}, arg)}
 	if filepath.Base(name) == name {
 		path, err := LookPath(name)
 		if path != "" { // also with ErrDot
@@ -209,13 +211,18 @@ func (c *Cmd) Start() error {
 	}
 	err := c.start()
 	closeAll(&c.childEnds)
+	for _, fd := range c.nulls[:c.nullCount] {
+		syscall.Close(fd)
+	}
+	c.nullCount = 0
 	if err != nil {
 		closeAll(&c.parentEnds)
 		c.copies = nil
 		return err
 	}
-	c.copied = make(chan error, len(c.copies))
-	c.copying = len(c.copies)
+	if c.copying = len(c.copies); c.copying > 0 {
+		c.copied = make(chan error, c.copying)
+	}
 	for _, f := range c.copies {
 		go func() { c.copied <- f() }()
 	}
@@ -253,16 +260,12 @@ func (c *Cmd) start() error {
 	if err != nil {
 		return err
 	}
-	attr, err := c.attr(files, env)
+	plan, err := c.plan(files, env)
 	if err != nil {
 		return &os.PathError{Op: "fork/exec", Path: c.Path, Err: err}
 	}
-	argv := c.Args
-	if len(argv) == 0 {
-		argv = []string{c.Path}
-	}
-	child, err := vspawn.Start(ctx, c.Path, argv, attr)
-	runtime.KeepAlive(c) // and with it the files, which attr has by number
+	child, err := plan.Start(ctx)
+	runtime.KeepAlive(c) // and with it the files, which the plan has by number
 	if err != nil {
 		return c.startError(ctx, err)
 	}
@@ -273,13 +276,13 @@ func (c *Cmd) start() error {
 	}
 	// It is our own child, and no one has reaped it: this can't miss.
 	c.Process, _ = os.FindProcess(child.Pid())
-	if attr.Ptrace {
+	if c.SysProcAttr != nil && c.SysProcAttr.Ptrace || c.Attr != nil && c.Attr.Ptrace {
 		// Its stops are to be waited for as well, of which only the kernel's
 		// own wait tells.
 		return child.Close()
 	}
 	// For those who never call Wait, but Process.Wait or Process.Release.
-	c.cleanup = runtime.AddCleanup(c.Process, func(p *vspawn.Process) { p.Close() }, child)
+	runtime.SetFinalizer(child, (*vspawn.Process).Close)
 	c.child = child
 	return nil
 }
@@ -315,7 +318,7 @@ func (c *Cmd) Wait() error {
 	}
 	state, err := c.Process.Wait()
 	if c.child != nil {
-		c.cleanup.Stop()
+		runtime.SetFinalizer(c.child, nil)
 		c.child.Close()
 		c.child = nil
 	}

@@ -10,52 +10,44 @@ import (
 	"reflect"
 	"syscall"
 	"time"
-
-	"github.com/vspawn/vspawn/vspawn"
 )
 
-// files is the child's descriptor table. What it opens is closed after Start.
-func (c *Cmd) files() ([]vspawn.File, error) {
-	stdin, err := c.stdin()
-	if err != nil {
+// closed is a descriptor that the child does not get.
+const closed = -1
+
+// files are the parent's descriptors that become the child's 0, 1, 2, ….
+func (c *Cmd) files() (fds []int, err error) {
+	fds = c.fds[:]
+	if fds[0], err = c.stdin(); err != nil {
 		return nil, err
 	}
-	stdout, err := c.output(c.Stdout)
-	if err != nil {
+	if fds[1], err = c.output(c.Stdout); err != nil {
 		return nil, err
 	}
-	stderr := stdout
-	if c.Stderr == nil || !same(c.Stderr, c.Stdout) {
-		if stderr, err = c.output(c.Stderr); err != nil {
-			return nil, err
-		}
+	if c.Stderr == nil && c.Stdout == nil || same(c.Stderr, c.Stdout) {
+		fds[2] = fds[1]
+	} else if fds[2], err = c.output(c.Stderr); err != nil {
+		return nil, err
 	}
-	files := make([]vspawn.File, 0, 3+len(c.ExtraFiles))
-	add := func(child int, f *os.File) {
-		// A file that is nil or closed is a descriptor that is closed.
-		if fd := int(f.Fd()); fd >= 0 {
-			files = append(files, vspawn.File{Child: child, Parent: fd})
-		}
+	for _, f := range c.ExtraFiles {
+		fds = append(fds, descriptor(f))
 	}
-	for i, f := range []*os.File{stdin, stdout, stderr} {
-		add(i, f)
-	}
-	for i, f := range c.ExtraFiles {
-		add(3+i, f)
-	}
-	return files, nil
+	return fds, nil
 }
 
-func (c *Cmd) stdin() (*os.File, error) {
+// descriptor is closed for a file that is, or that is nil.
+func descriptor(f *os.File) int { return max(int(f.Fd()), closed) }
+
+func (c *Cmd) stdin() (int, error) {
 	if c.Stdin == nil {
 		return c.null(os.O_RDONLY)
 	}
 	if f, ok := c.Stdin.(*os.File); ok {
-		return f, nil
+		return descriptor(f), nil
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return closed, err
 	}
 	c.childEnds, c.parentEnds = append(c.childEnds, r), append(c.parentEnds, w)
 	c.copies = append(c.copies, func() error {
@@ -70,27 +62,27 @@ func (c *Cmd) stdin() (*os.File, error) {
 		}
 		return err
 	})
-	return r, nil
+	return descriptor(r), nil
 }
 
 // output is the child's end of what goes to w.
-func (c *Cmd) output(w io.Writer) (*os.File, error) {
+func (c *Cmd) output(w io.Writer) (int, error) {
 	if w == nil {
 		return c.null(os.O_WRONLY)
 	}
 	if f, ok := w.(*os.File); ok {
-		return f, nil
+		return descriptor(f), nil
 	}
 	r, child, err := c.outputPipe()
 	if err != nil {
-		return nil, err
+		return closed, err
 	}
 	c.copies = append(c.copies, func() error {
 		_, err := io.Copy(w, r)
 		r.Close() // so that the command learns of it when w fails
 		return err
 	})
-	return child, nil
+	return descriptor(child), nil
 }
 
 func (c *Cmd) outputPipe() (r, child *os.File, err error) {
@@ -101,12 +93,15 @@ func (c *Cmd) outputPipe() (r, child *os.File, err error) {
 	return r, child, err
 }
 
-func (c *Cmd) null(mode int) (*os.File, error) {
-	f, err := os.OpenFile(os.DevNull, mode, 0)
-	if err == nil {
-		c.childEnds = append(c.childEnds, f)
+// null opens /dev/null. An os.File would take ten system calls.
+func (c *Cmd) null(mode int) (int, error) {
+	fd, err := syscall.Open(os.DevNull, mode|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return closed, &os.PathError{Op: "open", Path: os.DevNull, Err: err}
 	}
-	return f, err
+	c.nulls[c.nullCount] = fd
+	c.nullCount++
+	return fd, nil
 }
 
 // same tells whether two writers are one, also of types that can't be compared.

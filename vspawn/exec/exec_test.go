@@ -374,6 +374,28 @@ func TestPidFD(t *testing.T) {
 	}
 }
 
+// Wait returns for the stop of a traced command, as under os/exec.
+func TestPtrace(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c := command(exit, "3")
+	c.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err == nil || err.Error() != "stop signal: trace/breakpoint trap" {
+		t.Errorf("got %v", err)
+	}
+	if err := unix.PtraceDetach(c.Process.Pid); err != nil {
+		t.Error(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(c.Process.Pid, &status, 0, nil); err != nil || status.ExitStatus() != 3 {
+		t.Error(status, err)
+	}
+}
+
 // A command whose Process alone is waited for leaves nothing behind.
 func TestProcessWait(t *testing.T) {
 	before := count(t, "/proc/self/fd")

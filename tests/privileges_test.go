@@ -148,11 +148,14 @@ func deny(nr uintptr, errno unix.Errno) []vspawn.BPF {
 	}
 }
 
-// only is a filter that lets pass nothing but one system call.
-func only(nr uintptr) []vspawn.BPF {
-	f := deny(nr, errFilter)
-	f[1].Jt, f[1].Jf = 1, 0
-	return f
+// only is a filter that lets pass nothing but some system calls.
+func only(calls ...uint32) []vspawn.BPF {
+	f := deny(0, errFilter)[:1]
+	for _, nr := range calls {
+		f = append(f, vspawn.BPF{Op: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+			vspawn.BPF{Op: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	}
+	return append(f, vspawn.BPF{Op: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errFilter)})
 }
 
 // The filter is the last thing before exec: it needs to allow nothing else,
@@ -169,7 +172,8 @@ func TestSeccompIsLast(t *testing.T) {
 // filteredHelper is a process of its own since its child is traced.
 var filteredHelper = helper.New("filtered", func([]string) int {
 	attr := &vspawn.Attr{
-		NoNewPrivs: true, Seccomp: only(unix.SYS_EXECVE), Dir: "/", Setsid: true, Umask: vspawn.Ptr(0), Nice: vspawn.Ptr(19),
+		// By exit_group a child ends that fails, as it would were the filter earlier.
+		NoNewPrivs: true, Seccomp: only(unix.SYS_EXECVE, unix.SYS_EXIT_GROUP), Dir: "/", Setsid: true, Umask: vspawn.Ptr(0), Nice: vspawn.Ptr(19),
 		Files: []vspawn.File{{Child: 3, Parent: 0}, {Child: 0, Path: os.DevNull}}, Pdeathsig: unix.SIGKILL,
 	}
 	seen := ""

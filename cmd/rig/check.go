@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -59,6 +60,13 @@ func checkSteps(sources, platforms []string) []step {
 		step{name: "os/exec's own tests", args: []string{"go", "run", "./tests/osexec", "os/exec"}},
 		step{name: "test with the race detector", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", "-race"}, guests...)},
 	)
+	if runtime.GOARCH == "amd64" { // whose kernels run an architecture that vspawn has nothing for
+		steps = append(steps, step{
+			name: "test of vspawn/exec as os/exec",
+			env:  []string{"GOARCH=386", "CGO_ENABLED=0"},
+			args: []string{"go", "test", "./vspawn/exec"},
+		})
+	}
 	for _, e := range emulators {
 		steps = append(steps, step{
 			name: "test under " + e.program,

@@ -20,12 +20,13 @@ func TestCheckSteps(t *testing.T) {
 	for _, want := range []string{
 		"gofmt -l asm",
 		"go vet ./...",
-		"GOOS=linux GOARCH=s390x CGO_ENABLED=0 go vet ./asm ./vspawn",
-		"GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./asm ./vspawn",
+		"GOOS=linux GOARCH=s390x CGO_ENABLED=0 go vet ./asm ./vspawn ./vspawn/exec",
+		"GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./asm ./vspawn ./vspawn/exec",
 		"go test ./...",
-		"CGO_ENABLED=1 go test -race ./asm ./vspawn ./tests",
-		"GOARCH=arm64 CGO_ENABLED=0 go test -exec qemu-aarch64 ./asm ./vspawn ./tests",
-		"GOARCH=riscv64 CGO_ENABLED=0 go test -exec qemu-riscv64 ./asm ./vspawn ./tests",
+		"go run ./tests/osexec os/exec",
+		"CGO_ENABLED=1 go test -race ./asm ./vspawn ./vspawn/exec ./tests",
+		"GOARCH=arm64 CGO_ENABLED=0 go test -exec qemu-aarch64 ./asm ./vspawn ./vspawn/exec ./tests",
+		"GOARCH=riscv64 CGO_ENABLED=0 go test -exec qemu-riscv64 ./asm ./vspawn ./vspawn/exec ./tests",
 	} {
 		if !slices.Contains(all, want) {
 			t.Errorf("no step %q in:\n%s", want, strings.Join(all, "\n"))

@@ -28,6 +28,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -230,8 +231,8 @@ func (res *results) judge(s *subject) error {
 			errs = append(errs, fmt.Errorf("%s was skipped, and the table has no reason:\n%s", t, res.said[t]))
 		}
 	}
-	for t, why := range s.skip {
-		fmt.Printf("  not run: %s: %s\n", t, why)
+	for _, t := range slices.Sorted(maps.Keys(s.skip)) {
+		fmt.Printf("  not run: %s: %s\n", t, s.skip[t])
 		if slices.Contains(passed, t) {
 			errs = append(errs, fmt.Errorf("%s is in the table of what can't run, but passed", t))
 		}

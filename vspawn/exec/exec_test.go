@@ -275,6 +275,7 @@ func TestPlan(t *testing.T) {
 		{attr{Foreground: true, Setpgid: true, Pgid: 7}, "setpgid(0, 7)…ioctl(0, TIOCSPGRP"},
 		{attr{Ptrace: true}, "ptrace(PTRACE_TRACEME"},
 		{attr{Chroot: "/x"}, "chroot(\"/x\")…chdir(\"/\")"},
+		{attr{Unshareflags: syscall.CLONE_NEWNS}, "unshare(CLONE_NEWNS)…mount(NULL, \"/\", NULL, 0x44000,"},
 		{attr{UseCgroupFD: true, CgroupFD: 0}, "CLONE_INTO_CGROUP"},
 		{attr{AmbientCaps: []uintptr{10}}, "PR_CAP_AMBIENT"},
 		{attr{GidMappings: []syscall.SysProcIDMap{{Size: 1}}, Cloneflags: syscall.CLONE_NEWUSER, GidMappingsEnableSetgroups: true, Credential: &syscall.Credential{}}, "setgroups(0"},
@@ -370,6 +371,28 @@ func TestPidFD(t *testing.T) {
 	}
 	if err := c.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Wait returns for the stop of a traced command, as under os/exec.
+func TestPtrace(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c := command(exit, "3")
+	c.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err == nil || err.Error() != "stop signal: trace/breakpoint trap" {
+		t.Errorf("got %v", err)
+	}
+	if err := unix.PtraceDetach(c.Process.Pid); err != nil {
+		t.Error(err)
+	}
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(c.Process.Pid, &status, 0, nil); err != nil || status.ExitStatus() != 3 {
+		t.Error(status, err)
 	}
 }
 

@@ -56,23 +56,24 @@ func newRoot(t *testing.T) string {
 	if dynamic(t) {
 		t.Skip("this binary is linked dynamically, and the new root has no libraries")
 	}
-	root := realTemp(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.MkdirTemp(filepath.Dir(exe), "root") // where the binary can be linked to
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, dir := range []string{"sub", "proc/self"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	in, err := os.Open("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer in.Close()
-	out, err := os.OpenFile(filepath.Join(root, "proc/self/exe"), os.O_WRONLY|os.O_CREATE, 0o755)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = io.Copy(out, in)
-	if err = errors.Join(err, out.Close()); err != nil {
+	if err := os.Link(exe, filepath.Join(root, "proc/self/exe")); err != nil {
 		t.Fatal(err)
 	}
 	return root

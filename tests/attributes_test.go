@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -387,17 +388,24 @@ var dispositionsHelper = helper.New("dispositions", func([]string) int {
 		IgnoreSignals:  []syscall.Signal{unix.SIGUSR1, unix.SIGALRM, 64},
 		SignalMask:     []syscall.Signal{unix.SIGTERM, unix.SIGUSR2, 33},
 	}
+	// Whoever started the tests may have had others ignored: make 4.3 does.
+	ignored, err := strconv.ParseUint(own, 16, 64)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	ignored &^= setOf(unix.SIGINT, unix.SIGQUIT)
 	want := [3]string{
-		fmt.Sprintf("%016x", setOf(unix.SIGHUP, unix.SIGUSR1, unix.SIGALRM, 64)),
+		fmt.Sprintf("%016x", ignored|setOf(unix.SIGHUP, unix.SIGUSR1, unix.SIGALRM, 64)),
 		fmt.Sprintf("%016x", 0),
 		fmt.Sprintf("%016x", setOf(unix.SIGTERM, unix.SIGUSR2, 33)),
 	}
 	var got [3]string
-	err := atExec(attr, func(pid string) {
+	err = atExec(attr, func(pid string) {
 		got = [3]string{statusField(pid, "SigIgn"), statusField(pid, "SigCgt"), statusField(pid, "SigBlk")}
 	})
-	if ign := fmt.Sprintf("%016x", setOf(unix.SIGHUP, unix.SIGINT)); own != ign || got != want || err != nil {
-		fmt.Fprintf(os.Stderr, "the parent ignores %s, want %s; the child ignores, catches and blocks %v, want %v; %v\n", own, ign, got, want, err)
+	if ignored&setOf(unix.SIGHUP) == 0 || got != want || err != nil {
+		fmt.Fprintf(os.Stderr, "the parent ignores %s; the child ignores, catches and blocks %v, want %v; %v\n", own, got, want, err)
 		return 1
 	}
 	return 0

@@ -169,6 +169,16 @@ func TestSeccompIsLast(t *testing.T) {
 	wait(t, p, "exit status 0")
 }
 
+// A filter that forbids even to exit does not make a failed start hang.
+func TestSeccompForbidsExit(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	_, err := vspawn.Start(t.Context(), "/no/such", nil, &vspawn.Attr{NoNewPrivs: true, Seccomp: only(unix.SYS_EXECVE)})
+	var failed *vspawn.Error
+	if !errors.As(err, &failed) || failed.Step != "execve" || failed.Err != unix.ENOENT {
+		t.Errorf("got %v", err)
+	}
+}
+
 // filteredHelper is a process of its own since its child is traced.
 var filteredHelper = helper.New("filtered", func([]string) int {
 	attr := &vspawn.Attr{

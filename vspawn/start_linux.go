@@ -121,9 +121,9 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	defer low.giveBack()
 	in.fill(l, p, f, sync, report, low)
 
-	if p.inherits { // what others have open only for a moment, they open under it
-		syscall.ForkLock.Lock()
-		defer syscall.ForkLock.Unlock()
+	if p.inherits {
+		forking.enter()
+		defer forking.leave()
 	}
 	if p.credentials {
 		dumpable.save()
@@ -174,6 +174,32 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		}
 	}
 	return proc, nil
+}
+
+// forking holds syscall.ForkLock while children inherit what the plan does not
+// know: what others open without O_CLOEXEC for a moment, they open under it.
+// The starts share the hold, and don't wait for each other.
+var forking forkLock
+
+type forkLock struct {
+	mu    sync.Mutex
+	users int
+}
+
+func (l *forkLock) enter() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users++; l.users == 1 {
+		syscall.ForkLock.Lock()
+	}
+}
+
+func (l *forkLock) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.users--; l.users == 0 {
+		syscall.ForkLock.Unlock()
+	}
 }
 
 // killOnDone kills the child when ctx ends. stop ends that, and tells whether

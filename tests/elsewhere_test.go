@@ -31,7 +31,7 @@ var withoutClone3 = vspawn.FeatureSet{SharedMemory: true, CloseRangeUnshare: tru
 
 var elsewheres = []elsewhere{
 	{"without clone3", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3) }, withoutClone3,
-		"Features|Ends|FailingStep|CancelStep|ParentWaits|UserNamespace|SignalDuringStart|SignalStorm"},
+		"Features|FailingStep|CancelStep|ParentWaits|UserNamespace|SignalDuringStart|SignalStorm"},
 	{"sandbox", func() error { return seccomp.Deny(unix.EPERM, unix.SYS_CLONE3) }, withoutClone3,
 		"Features|SignalDuringStart"},
 	{"Linux 4.14", func() error {
@@ -45,7 +45,7 @@ var elsewheres = []elsewhere{
 		}
 		// In this order: the last gives up the right to the others.
 		return errors.Join(unix.Setgroups(nil), unix.Setresgid(1000, 1000, 1000), unix.Setresuid(1000, 1000, 1000))
-	}, allFeatures, "Features|FailingStart|FailingStep|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart"},
+	}, allFeatures, "Features|FailingPrivilege|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart"},
 }
 
 // elsewhereEnv names the elsewhere that a process is in.

@@ -63,13 +63,13 @@ func TestParentUnchanged(t *testing.T) {
 			} else if !errors.Is(err, unix.ENOENT) {
 				t.Error(err)
 			}
-			after := readParent(t)
-			if !maps.Equal(before.Files, after.Files) {
-				t.Errorf("after the start of %s the descriptors are %v, and were %v", path, after.Files, before.Files)
-			}
-			if !reflect.DeepEqual(before, after) {
-				t.Errorf("after the start of %s the parent is %+v, and was %+v", path, after, before)
-			}
+		}
+		after := readParent(t)
+		if !maps.Equal(before.Files, after.Files) {
+			t.Errorf("the descriptors are %v, and were %v", after.Files, before.Files)
+		}
+		if !reflect.DeepEqual(before, after) {
+			t.Errorf("the parent is %+v, and was %+v", after, before)
 		}
 	}
 	for _, k := range kindsHere() {

@@ -25,8 +25,8 @@ func TestCheckSteps(t *testing.T) {
 		"go test ./...",
 		"go run ./tests/osexec os/exec",
 		"CGO_ENABLED=1 go test -race ./asm ./vspawn ./vspawn/exec ./tests",
-		"GOARCH=arm64 CGO_ENABLED=0 go test -exec qemu-aarch64 ./asm ./vspawn ./vspawn/exec ./tests",
-		"GOARCH=riscv64 CGO_ENABLED=0 go test -exec qemu-riscv64 ./asm ./vspawn ./vspawn/exec ./tests",
+		"GOARCH=arm64 CGO_ENABLED=0 G_SLICE=always-malloc go test -exec qemu-aarch64 ./asm ./vspawn ./vspawn/exec ./tests",
+		"GOARCH=riscv64 CGO_ENABLED=0 G_SLICE=always-malloc go test -exec qemu-riscv64 ./asm ./vspawn ./vspawn/exec ./tests",
 	} {
 		if !slices.Contains(all, want) {
 			t.Errorf("no step %q in:\n%s", want, strings.Join(all, "\n"))

@@ -106,6 +106,21 @@ func emulator() string {
 	return real
 }
 
+// makeReachable lets other users reach the test binary in the directory that go
+// test has made for it: under qemu-user it is started by its path, also by a
+// child that has become someone else.
+func makeReachable() {
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	for dir := filepath.Dir(exe); dir != "/"; dir = filepath.Dir(dir) {
+		if strings.HasPrefix(filepath.Base(dir), "go-build") {
+			os.Chmod(dir, 0o711)
+		}
+	}
+}
+
 // SkipEmulated skips a test that qemu-user cannot run: it has no ptrace and no
 // seccomp, and makes a fork of every vfork.
 func SkipEmulated(t testing.TB, needs string) {
@@ -129,6 +144,10 @@ func Main(m *testing.M) {
 			// Not os.Exit, which under the race detector takes a second.
 			syscall.Exit(h.main(os.Args[2:]))
 		}
+	}
+
+	if emulator() != "" {
+		makeReachable()
 	}
 
 	// The netpoller's own descriptors come with its first use, and stay.

@@ -221,7 +221,9 @@ type Attr struct {
 	Syscalls []Syscall
 }
 
-// A File gives the child a descriptor.
+// A File gives the child a descriptor. What it copies has to stay open until
+// Start returns: a number that is closed and used again meanwhile gives the
+// child whatever has it then.
 type File struct {
 	Child  int      // its number in the child
 	Parent int      // the parent's descriptor that it is a copy of

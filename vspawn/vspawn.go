@@ -17,7 +17,8 @@
 // start is an [*Error] that names the system call that failed in the child.
 //
 // It needs Linux on amd64, arm64 or riscv64; elsewhere it compiles and Start
-// answers an error. Kernels back to 4.14 will do, with what they can offer:
+// answers an error. It is tested on Linux 6.12; older
+// kernels, so far stood in for by filters, get what they can offer:
 // see [Features].
 package vspawn
 

@@ -34,6 +34,7 @@ var rooms = []room{
 	{dir: "initramfs", allow: anything, deny: []string{module + "/qemu/…", "github.com/hugelgupf/vmtest/…"}},
 	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…"}},
 	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", module + "/tests/…"}},
+	{dir: "cmd/gonommu", allow: []string{"std", module + "/nommu"}},
 	{dir: "cmd/vspawn", allow: []string{"std", unix, module + "/vspawn", module + "/vspawn/exec"}},
 }
 

@@ -1,0 +1,52 @@
+package nommu
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestSplitArgs(t *testing.T) {
+	for _, c := range []struct {
+		args     string
+		packages int
+		err      string
+	}{
+		{"", 0, ""},
+		{"./...", 1, ""},
+		{"-o out -tags a,b -trimpath ./a ./b", 2, ""},
+		{"-tags=a --trimpath -v -x -a -mod=mod .", 1, ""},
+		{"-ldflags=-s|-w|-X|main.v=-race .", 1, ""},
+		{"-gcflags=all=-l .", 1, ""},
+		{"-tags -race .", 1, ""},
+		{"-race=false .", 1, ""},
+		{"-buildmode=exe .", 1, ""},
+		{"-race .", 0, "-race is not for this target"},
+		{"-asan=true .", 0, "-asan is not"},
+		{"-buildmode=plugin .", 0, "-buildmode=plugin is not"},
+		{"-buildmode pie .", 0, "-buildmode=pie is not"},
+		{"-overlay x.json .", 0, "-overlay is not"},
+		{"-toolexec=x .", 0, "-toolexec is not"},
+		{"-ldflags=-linkmode=external .", 0, "-linkmode is not"},
+		{"-ldflags=all=-s|-T|0x1000 .", 0, "-T is not"},
+		{"-ldflags=-s -ldflags=-E|main .", 0, "-E is not"},
+		{"-unknown .", 0, "-unknown"},
+		{"-o", 0, "-o"},
+	} {
+		args := strings.Fields(c.args)
+		for i, a := range args {
+			args[i] = strings.ReplaceAll(a, "|", " ")
+		}
+		flags, packages, err := splitArgs(args)
+		switch {
+		case c.err != "":
+			if err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s: got %v, want one line with %q", c.args, err, c.err)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", c.args, err)
+		case len(packages) != c.packages || !slices.Equal(slices.Concat(flags, packages), args):
+			t.Errorf("%s: flags %q, packages %q", c.args, flags, packages)
+		}
+	}
+}

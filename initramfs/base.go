@@ -21,6 +21,8 @@ import (
 	"github.com/u-root/gobusybox/src/pkg/golang"
 	"github.com/u-root/u-root/pkg/cpio"
 	"github.com/u-root/uio/llog"
+
+	"github.com/vspawn/vspawn/nommu"
 )
 
 //go:embed commands.go
@@ -65,7 +67,11 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	if err != nil {
 		return "", false, err
 	}
-	key, err := env.key(commands)
+	compiler := s.machine()
+	if s.NoMMU {
+		compiler += " " + nommu.Version()
+	}
+	key, err := env.key(compiler, commands)
 	if err != nil {
 		return "", false, err
 	}
@@ -73,12 +79,12 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	if err != nil {
 		return "", false, inputErrorf("%w", err)
 	}
-	file = filepath.Join(dir, s.GOARCH+"-"+key+".cpio.gz")
+	file = filepath.Join(dir, s.machine()+"-"+key+".cpio.gz")
 	if _, err := os.Stat(file); err == nil {
 		return file, true, nil
 	}
 
-	s.progress("building the base with %d commands for %s (only once)", len(commands), s.GOARCH)
+	s.progress("building the base with %d commands for %s (only once)", len(commands), s.machine())
 	if err := s.checkCommands(ctx, commands); err != nil {
 		return "", false, err
 	}
@@ -108,11 +114,12 @@ func (t *Toolchain) env(ctx context.Context) (*goEnv, error) {
 	return e, nil
 }
 
-func (e *goEnv) key(commands []string) (string, error) {
+// key gives the name in the cache for what compiler makes of commands.
+func (e *goEnv) key(compiler string, commands []string) (string, error) {
 	h := sha256.New()
 	same := *e
 	same.GOROOT, same.GOMOD = "", "" // places, which say nothing of what is there
-	fmt.Fprintln(h, layout, tags, same, buildFlags, commands)
+	fmt.Fprintln(h, layout, compiler, tags, same, buildFlags, commands)
 	for _, name := range []string{e.GOMOD, filepath.Join(filepath.Dir(e.GOMOD), "go.sum")} {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -181,7 +188,7 @@ func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, fil
 	compiler := s.Toolchain
 	compiler.Dir = filepath.Join(src, "src/bb.u-root.com/bb")
 	args := slices.Concat([]string{"build", "-tags=" + tags, "-o", exe}, buildFlags, []string{"."})
-	if _, err := compiler.run(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, args...); err != nil {
+	if err := compiler.build(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, args...); err != nil {
 		return fmt.Errorf("initramfs: compiling the commands: %w", err)
 	}
 

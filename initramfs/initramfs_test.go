@@ -386,7 +386,7 @@ func TestKey(t *testing.T) {
 	dir := module(t)
 	env := goEnv{GOVERSION: "go1.26.8", GOARCH: "arm64", GOROOT: "/a", GOMOD: filepath.Join(dir, "go.mod")}
 	key := func(env goEnv, commands ...string) string {
-		k, err := env.key(commands)
+		k, err := env.key("compiler", commands)
 		if err != nil {
 			t.Fatal(err)
 		}

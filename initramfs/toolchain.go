@@ -11,12 +11,18 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/vspawn/vspawn/nommu"
 )
 
 // Toolchain says for whom Go code is compiled, and where from.
 type Toolchain struct {
 	// GOARCH is the guest's architecture.
 	GOARCH string
+	// NoMMU builds for a kernel without an MMU, whose MAX_PAGE_ORDER is
+	// MaxOrder; 0 is the kernel's default.
+	NoMMU    bool
+	MaxOrder int
 	// Dir is a directory of the module whose go.mod counts; the working
 	// directory if empty.
 	Dir string
@@ -47,7 +53,7 @@ func (t *Toolchain) Programs(ctx context.Context, packages ...string) ([]Binary,
 		}
 		bins = append(bins, Binary{Package: p.ImportPath, Path: p.base()})
 	}
-	return t.compile(ctx, bins, t.GOARCH, "build")
+	return t.compile(ctx, bins, t.machine(), "build")
 }
 
 // Tests compiles the test binaries of packages. With noInline, nothing is inlined
@@ -68,9 +74,17 @@ func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string
 		return nil, inputErrorf("no test files for linux/%s in %s", t.GOARCH, strings.Join(packages, " "))
 	}
 	if !noInline {
-		return t.compile(ctx, bins, t.GOARCH, "test", "-c")
+		return t.compile(ctx, bins, t.machine(), "test", "-c")
 	}
-	return t.compile(ctx, bins, t.GOARCH+"-noinline", "test", "-c", "-gcflags="+pkgs[0].Module.Path+"/...=-l")
+	return t.compile(ctx, bins, t.machine()+"-noinline", "test", "-c", "-gcflags="+pkgs[0].Module.Path+"/...=-l")
+}
+
+// machine names the kind of machine that programs are for.
+func (t *Toolchain) machine() string {
+	if t.NoMMU {
+		return fmt.Sprintf("%s-nommu%d", t.GOARCH, t.MaxOrder)
+	}
+	return t.GOARCH
 }
 
 // compile runs one go command for all of bins, whose Path is a file name at
@@ -94,7 +108,7 @@ func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, 
 		bins[i].Path = filepath.Join(dir, b.Path)
 		args = append(args, b.Package)
 	}
-	if _, err := t.run(ctx, nil, args...); err != nil {
+	if err := t.build(ctx, nil, args...); err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
 	for _, b := range bins {
@@ -154,6 +168,28 @@ func (t *Toolchain) ask(ctx context.Context, args ...string) ([]byte, error) {
 	default:
 		return nil, inputErrorf("%s", strings.Join(strings.Fields(err.Error()), " "))
 	}
+}
+
+// build runs go build, or go test -c, for the guest in Dir.
+func (t *Toolchain) build(ctx context.Context, env []string, args ...string) error {
+	if !t.NoMMU {
+		_, err := t.run(ctx, env, args...)
+		return err
+	}
+	tmp, err := t.cache("tmp")
+	if err != nil {
+		return err
+	}
+	o := nommu.Options{Dir: t.Dir, Env: append([]string{"GOTMPDIR=" + tmp}, env...), MaxOrder: t.MaxOrder}
+	o.Args, o.Test = args[1:], args[0] == "test"
+	if o.Test {
+		o.Args = args[2:] // without -c
+	}
+	err = nommu.Build(ctx, o)
+	if input := new(nommu.InputError); errors.As(err, &input) {
+		return &InputError{err}
+	}
+	return err
 }
 
 // run runs the go command for the guest in Dir and gives its standard output.

@@ -29,7 +29,7 @@ image: rig ## build build/<target>/initramfs.cpio.gz
 run: rig ## boot TARGET= to a shell in this terminal; Ctrl-A X leaves it
 	@$(RIG) run
 
-kernel: rig ## fetch the newest kernels
+kernel: rig ## fetch the newest kernels, and build those that are built
 	@$(RIG) kernel
 
 setup: rig ## install the packages that are missing (as root, or with sudo)

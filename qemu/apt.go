@@ -92,17 +92,42 @@ func (a *apt) update(ctx context.Context) error {
 	return nil
 }
 
-var dependsLine = regexp.MustCompile(`(?m)^Depends: (linux-image-[^ ,]+)`)
+var dependsLine = regexp.MustCompile(`(?m)^Depends: (linux-(?:image|source)-[^ ,]+)`)
+
+var versionLine = regexp.MustCompile(`(?m)^Version: (\S+)`)
 
 // kernelPackage returns the package that the metapackage meta stands for.
 func (a *apt) kernelPackage(ctx context.Context, meta, arch string) (string, error) {
-	out, err := a.run(ctx, "", "apt-cache", "show", "--no-all-versions", meta+":"+arch)
+	out, err := a.run(ctx, "", "apt-cache", "show", "--no-all-versions", qualified(meta, arch))
 	if err != nil {
 		return "", err
 	}
 	m := dependsLine.FindSubmatch(out)
 	if m == nil {
-		return "", fmt.Errorf("package %s of %s depends on no linux-image package", meta, suite)
+		return "", fmt.Errorf("package %s of %s depends on no kernel's package", meta, suite)
+	}
+	return string(m[1]), nil
+}
+
+// anyArch is the architecture of packages that are the same for all.
+const anyArch = "all"
+
+func qualified(pkg, arch string) string {
+	if arch == anyArch {
+		return pkg // apt-cache finds no pkg:all
+	}
+	return pkg + ":" + arch
+}
+
+// version returns the version of a package that download would fetch.
+func (a *apt) version(ctx context.Context, pkg, arch string) (string, error) {
+	out, err := a.run(ctx, "", "apt-cache", "show", "--no-all-versions", qualified(pkg, arch))
+	if err != nil {
+		return "", err
+	}
+	m := versionLine.FindSubmatch(out)
+	if m == nil {
+		return "", fmt.Errorf("package %s of %s has no version", pkg, suite)
 	}
 	return string(m[1]), nil
 }
@@ -110,7 +135,7 @@ func (a *apt) kernelPackage(ctx context.Context, meta, arch string) (string, err
 // download fetches a package into an empty directory and returns its path. apt
 // verifies it against the signed lists.
 func (a *apt) download(ctx context.Context, into, pkg, arch string) (string, error) {
-	if _, err := a.run(ctx, into, "apt-get", "download", "-q", pkg+":"+arch); err != nil {
+	if _, err := a.run(ctx, into, "apt-get", "download", "-q", qualified(pkg, arch)); err != nil {
 		return "", err
 	}
 	debs, err := filepath.Glob(filepath.Join(into, "*.deb"))

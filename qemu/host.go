@@ -22,9 +22,14 @@ func Tools(targets []Target) []Tool {
 	return tools
 }
 
-// Missing returns those tools that this machine lacks.
+// Missing returns those tools that this machine lacks, each once.
 func Missing(tools []Tool) []Tool {
+	seen := map[Tool]bool{}
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
+		if seen[t] {
+			return true
+		}
+		seen[t] = true
 		var err error
 		if filepath.IsAbs(t.Program) {
 			_, err = os.Stat(t.Program)

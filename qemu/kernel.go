@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,9 +22,12 @@ type Kernel struct {
 	Package string // Debian package and version; "" for a file of the user's
 	File    string // base name
 	SHA256  string // of the file
+	// Compiler made the kernel from the source in Package.
+	Compiler string `json:",omitempty"`
 }
 
-// Kernels is a cache of kernel images, a directory for each target.
+// Kernels is a cache of kernel images: a directory for each target, or, of those
+// that are built, for each set of options.
 type Kernels struct {
 	Dir string
 }
@@ -46,13 +50,27 @@ func Given(t Target, file string) (Kernel, error) {
 	return Kernel{Path: abs, File: filepath.Base(file)}, err
 }
 
-// Get returns the targets' kernels, and fetches those that the cache lacks, or
-// all of them if fresh is set. It calls fetching for each one that it fetches.
-func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, fetching func(Target)) (map[string]Kernel, error) {
+func (k Kernels) place(t Target) string {
+	if t.Source != nil {
+		return filepath.Join(k.Dir, t.Name+"-"+t.Source.inputs())
+	}
+	return filepath.Join(k.Dir, t.Name)
+}
+
+// temporary begins the names of directories that an interrupted run left.
+const temporary = ".fetch"
+
+// Get returns the targets' kernels, and fetches or builds those that the cache
+// lacks, or that it has older ones of if fresh is set. It reports what takes time.
+func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, report func(Status)) (map[string]Kernel, error) {
 	if err := os.MkdirAll(k.Dir, 0o755); err != nil {
 		return nil, usagef("cache directory: %w", err)
 	}
-	unlock, err := lockDir(ctx, k.Dir, func() {})
+	unlock, err := lockDir(ctx, k.Dir, func() {
+		for _, t := range targets {
+			report(Status{Target: t.Name, Phase: "waiting for another run to have its kernels"})
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +79,7 @@ func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, fetching
 	got := map[string]Kernel{}
 	var missing []Target
 	for _, t := range targets {
-		if kernel, err := k.cached(t); err == nil && !fresh {
+		if kernel, err := k.cached(ctx, t); err == nil && !fresh {
 			got[t.Name] = kernel
 			continue
 		}
@@ -71,16 +89,25 @@ func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, fetching
 		return got, nil
 	}
 	for _, t := range missing {
-		fetching(t)
+		report(Status{Target: t.Name, Phase: "fetching the kernel"})
 	}
-	tmp, err := os.MkdirTemp(k.Dir, ".fetch")
+	// What a run left that was killed is in nobody's hands, as we hold the lock.
+	if stale, err := filepath.Glob(filepath.Join(k.Dir, temporary+"*")); err == nil {
+		for _, dir := range stale {
+			os.RemoveAll(dir)
+		}
+	}
+	tmp, err := os.MkdirTemp(k.Dir, temporary)
 	if err != nil {
 		return nil, usagef("cache directory: %w", err)
 	}
 	defer os.RemoveAll(tmp)
 	var archs []string
 	for _, t := range missing {
-		archs = append(archs, t.GOARCH) // Debian and Go agree on these names
+		// Debian and Go agree on these names.
+		if !slices.Contains(archs, t.GOARCH) {
+			archs = append(archs, t.GOARCH)
+		}
 	}
 	a, err := newAPT(ctx, tmp, archs)
 	if err != nil {
@@ -90,21 +117,29 @@ func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, fetching
 		return nil, err
 	}
 	for _, t := range missing {
-		if err := k.fetch(ctx, a, t); err != nil {
+		kernel, err := k.fetch(ctx, a, t, report)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
 			return nil, usagef("no kernel for %s; give one by KERNEL_%s=path: %w", t.Name, t.Name, err)
 		}
-		kernel, err := k.cached(t)
-		if err != nil {
-			return nil, err
-		}
 		got[t.Name] = kernel
+		report(Status{Target: t.Name, Phase: "has its kernel"})
 	}
 	return got, nil
 }
 
-// cached returns the cached kernel if it is whole.
-func (k Kernels) cached(t Target) (Kernel, error) {
-	dir := filepath.Join(k.Dir, t.Name)
+// GetShown is Get that shows on out how it goes.
+func (k Kernels) GetShown(ctx context.Context, targets []Target, fresh bool, out *os.File) (map[string]Kernel, error) {
+	p := newProgress(out, targets)
+	defer p.close()
+	return k.Get(ctx, targets, fresh, p.set)
+}
+
+// cached returns the cached kernel if it is whole, and not another compiler's.
+func (k Kernels) cached(ctx context.Context, t Target) (Kernel, error) {
+	dir := k.place(t)
 	b, err := os.ReadFile(filepath.Join(dir, "kernel.json"))
 	if err != nil {
 		return Kernel{}, err
@@ -112,6 +147,12 @@ func (k Kernels) cached(t Target) (Kernel, error) {
 	var kernel Kernel
 	if err := json.Unmarshal(b, &kernel); err != nil {
 		return Kernel{}, fmt.Errorf("%s: %w", dir, err)
+	}
+	if t.Source != nil {
+		// Without a compiler there is nothing to replace the kernel by.
+		if compiler, err := t.Source.compiler(ctx); err == nil && compiler != kernel.Compiler {
+			return Kernel{}, fmt.Errorf("%s: made by %s, not %s", dir, kernel.Compiler, compiler)
+		}
 	}
 	kernel.Path = filepath.Join(dir, kernel.File)
 	sum, err := fileSHA256(kernel.Path)
@@ -125,54 +166,96 @@ func (k Kernels) cached(t Target) (Kernel, error) {
 }
 
 // fetch puts a target's kernel into the cache, whole or not at all.
-func (k Kernels) fetch(ctx context.Context, a *apt, t Target) error {
-	pkg, err := a.kernelPackage(ctx, t.Kernel, t.GOARCH)
+func (k Kernels) fetch(ctx context.Context, a *apt, t Target, report func(Status)) (Kernel, error) {
+	arch := t.GOARCH
+	if t.Source != nil {
+		arch = anyArch
+	}
+	pkg, err := a.kernelPackage(ctx, t.Kernel, arch)
 	if err != nil {
-		return err
+		return Kernel{}, err
+	}
+	version, err := a.version(ctx, pkg, arch)
+	if err != nil {
+		return Kernel{}, err
+	}
+	kernel := Kernel{Package: pkg + "_" + version}
+	if t.Source != nil {
+		if kernel.Compiler, err = t.Source.compiler(ctx); err != nil {
+			return Kernel{}, err
+		}
+	}
+	if old, err := k.cached(ctx, t); err == nil && old.Package == kernel.Package {
+		return old, nil
 	}
 	dir, err := os.MkdirTemp(a.dir, t.Name)
 	if err != nil {
-		return err
+		return Kernel{}, err
 	}
-	deb, err := a.download(ctx, dir, pkg, t.GOARCH)
+	deb, err := a.download(ctx, dir, pkg, arch)
 	if err != nil {
-		return err
+		return Kernel{}, err
 	}
-	file, err := unpackKernel(ctx, deb, dir)
+	if t.Source != nil {
+		log := k.place(t) + ".log"
+		kernel.File, err = t.Source.build(ctx, deb, dir, log, func(phase, detail string) {
+			report(Status{Target: t.Name, Phase: phase, Detail: detail})
+		})
+	} else {
+		kernel.File, err = unpackKernel(ctx, deb, dir)
+	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", pkg, err)
+		return Kernel{}, fmt.Errorf("%s: %w", pkg, err)
 	}
-	sum, err := fileSHA256(filepath.Join(dir, file))
-	if err != nil {
-		return err
+	if kernel.SHA256, err = fileSHA256(filepath.Join(dir, kernel.File)); err != nil {
+		return Kernel{}, err
 	}
-	debName := strings.TrimSuffix(filepath.Base(deb), ".deb")
 	if err := os.Remove(deb); err != nil {
-		return err
+		return Kernel{}, err
 	}
-	b, err := json.MarshalIndent(Kernel{Package: debName, File: file, SHA256: sum}, "", "\t")
+	b, err := json.MarshalIndent(kernel, "", "\t")
 	if err != nil {
-		return err
+		return Kernel{}, err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "kernel.json"), append(b, '\n'), 0o644); err != nil {
-		return err
+		return Kernel{}, err
 	}
-	final := filepath.Join(k.Dir, t.Name)
-	if err := os.RemoveAll(final); err != nil {
-		return err
+	if err := os.RemoveAll(k.place(t)); err != nil {
+		return Kernel{}, err
 	}
-	return os.Rename(dir, final)
+	if err := os.Rename(dir, k.place(t)); err != nil {
+		return Kernel{}, err
+	}
+	return k.cached(ctx, t)
 }
 
 // unpackKernel takes the kernel image out of a package.
 func unpackKernel(ctx context.Context, deb, dir string) (name string, err error) {
+	err = inPackage(ctx, deb, "/boot", "vmlinu", func(file string, r io.Reader) error {
+		name = file
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(f, r); err != nil {
+			f.Close()
+			return err
+		}
+		return f.Close()
+	})
+	return name, err
+}
+
+// inPackage hands use the first file of a package that is in dir and whose name
+// begins with prefix.
+func inPackage(ctx context.Context, deb, dir, prefix string, use func(name string, r io.Reader) error) error {
 	cmd := exec.CommandContext(ctx, "dpkg-deb", "--fsys-tarfile", deb)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := cmd.Start(); err != nil {
-		return "", err
+		return err
 	}
 	// The rest of the package is of no use: don't wait for it.
 	defer func() {
@@ -182,21 +265,12 @@ func unpackKernel(ctx context.Context, deb, dir string) (name string, err error)
 	for r := tar.NewReader(out); ; {
 		h, err := r.Next()
 		if err != nil {
-			return "", fmt.Errorf("no kernel image in /boot: %w", err)
+			return fmt.Errorf("no %s* in %s: %w", prefix, dir, err)
 		}
 		name := path.Base(h.Name)
-		if path.Dir(path.Clean("/"+h.Name)) != "/boot" || !strings.HasPrefix(name, "vmlinu") {
-			continue
+		if h.Typeflag == tar.TypeReg && path.Dir(path.Clean("/"+h.Name)) == dir && strings.HasPrefix(name, prefix) {
+			return use(name, r)
 		}
-		f, err := os.Create(filepath.Join(dir, name))
-		if err != nil {
-			return "", err
-		}
-		if _, err := io.Copy(f, r); err != nil {
-			f.Close()
-			return "", err
-		}
-		return name, f.Close()
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 type Status struct {
 	Target string
 	Phase  string
+	Detail string // of the phase; what has one has no Binary
 	Binary string
 	Test   string
 	N      int // tests begun
@@ -21,11 +22,17 @@ type Status struct {
 }
 
 func (s Status) String() string {
-	if s.Binary == "" {
+	switch {
+	case s.Detail != "":
+		return s.Phase + ", " + s.Detail
+	case s.Binary == "":
 		return s.Phase
 	}
 	return fmt.Sprintf("%s test %d of %d: %s %s", s.Phase, s.N, s.Tests, s.Binary, s.Test)
 }
+
+// quiet is how long a phase may go on, where lines are plain, without a line.
+const quiet = 30 * time.Second
 
 // A progress shows the statuses of all targets: on a terminal as a block of
 // live lines, elsewhere as a plain line for each new phase.
@@ -33,12 +40,14 @@ type progress struct {
 	out   *os.File
 	live  bool
 	start time.Time
+	width int // of a name
 
 	mu    sync.Mutex
 	order []string
 	now   map[string]Status
 	since map[string]time.Time
-	drawn int // live lines on the screen
+	said  map[string]time.Time // when there was a plain line
+	drawn int                  // live lines on the screen
 
 	stop chan struct{}
 	gone chan struct{}
@@ -52,11 +61,13 @@ func newProgress(out *os.File, targets []Target) *progress {
 		start: time.Now(),
 		now:   map[string]Status{},
 		since: map[string]time.Time{},
+		said:  map[string]time.Time{},
 		stop:  make(chan struct{}),
 		gone:  make(chan struct{}),
 	}
 	for _, t := range targets {
 		p.order = append(p.order, t.Name)
+		p.width = max(p.width, len(t.Name))
 	}
 	go p.tick()
 	return p
@@ -97,8 +108,10 @@ func (p *progress) set(s Status) {
 	if !known || old.Phase != s.Phase {
 		p.since[s.Target] = time.Now()
 	}
-	if !p.live && (old.Phase != s.Phase || old.Binary != s.Binary) {
-		fmt.Fprintf(p.out, "%6.1fs %-8s %s\n", time.Since(p.start).Seconds(), s.Target, s)
+	stale := s.Detail != "" && time.Since(p.said[s.Target]) > quiet
+	if !p.live && (old.Phase != s.Phase || old.Binary != s.Binary || stale) {
+		fmt.Fprintf(p.out, "%6.1fs %-*s %s\n", time.Since(p.start).Seconds(), p.width, s.Target, s)
+		p.said[s.Target] = time.Now()
 	}
 }
 
@@ -130,7 +143,7 @@ func (p *progress) draw() {
 		if !ok {
 			continue
 		}
-		text := fmt.Sprintf("%-8s %5.1fs %s", name, time.Since(p.since[name]).Seconds(), s)
+		text := fmt.Sprintf("%-*s %5.1fs %s", p.width, name, time.Since(p.since[name]).Seconds(), s)
 		if r := []rune(text); len(r) >= width {
 			text = string(r[:width-1]) // a line that wraps can't be erased
 		}

@@ -16,7 +16,7 @@ func show(t *testing.T, live bool, statuses ...Status) string {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p := newProgress(w, Targets)
+	p := newProgress(w, Targets[:2])
 	if p.live {
 		t.Error("a pipe is taken for a terminal")
 	}
@@ -46,10 +46,12 @@ func TestPlainProgress(t *testing.T) {
 		Status{Target: "arm64", Phase: "running", Tests: 3},
 		Status{Target: "arm64", Phase: "running", Tests: 3, Binary: "b"},
 		Status{Target: "arm64", Phase: "running", Tests: 3, Binary: "b", N: 1, Test: "TestA"}, // not worth a line
+		Status{Target: "arm64", Phase: "compiling"},
+		Status{Target: "arm64", Phase: "compiling", Detail: "file 1"}, // nor is this
 		Status{Target: "arm64", Phase: "passed"},
 	)
 	got = regexp.MustCompile(`(?m)^ +\d+\.\ds `).ReplaceAllString(got, "")
-	want := "arm64    booting\namd64    booting\narm64    running\narm64    running test 0 of 3: b \narm64    passed\n"
+	want := "arm64 booting\namd64 booting\narm64 running\narm64 running test 0 of 3: b \narm64 compiling\narm64 passed\n"
 	if got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

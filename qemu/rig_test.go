@@ -97,7 +97,7 @@ func testKernel(t *testing.T, target Target) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernels, err := cache.Get(t.Context(), []Target{target}, false, func(Target) {})
+	kernels, err := cache.Get(t.Context(), []Target{target}, false, func(Status) {})
 	if err != nil {
 		t.Fatal(err)
 	}

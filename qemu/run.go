@@ -16,7 +16,6 @@ import (
 	"runtime"
 	"sync"
 
-	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -145,9 +144,7 @@ func (c *Config) kernels(ctx context.Context, p *progress) (map[string]Kernel, e
 		}
 		got[t.Name] = k
 	}
-	fetched, err := c.Cache.Get(ctx, fetch, false, func(t Target) {
-		p.set(Status{Target: t.Name, Phase: "fetching the kernel"})
-	})
+	fetched, err := c.Cache.Get(ctx, fetch, false, p.set)
 	if err != nil {
 		return nil, err
 	}
@@ -166,7 +163,7 @@ func (c *Config) images(ctx context.Context, p *progress) error {
 	parallel(runtime.NumCPU(), len(c.Targets), func(i int) {
 		t := c.Targets[i]
 		p.set(Status{Target: t.Name, Phase: "building the image"})
-		tc := initramfs.Toolchain{GOARCH: t.GOARCH, Dir: c.Dir, CacheDir: filepath.Join(c.Build, "cache")}
+		tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
 		plan := wire.Plan{Target: t.Name, Run: c.Run, Shard: c.Shard.I - 1, Shards: c.Shard.N, Idle: c.Limits.Idle}
 		load, err := compile(ctx, tc, c.Suites)
 		if err == nil {

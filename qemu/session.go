@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -57,7 +58,7 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	vctx, cancel := context.WithTimeout(ctx, s.limits.Total)
 	defer cancel()
 	events := make(chan wire.Record)
-	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), qevent.EventChannel(wire.Port, events))
+	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), qevent.EventChannel(wire.Port, events), s.serial)
 	if err != nil {
 		s.console.Close()
 		if ctx.Err() != nil {
@@ -131,6 +132,17 @@ func (s *session) machine(b Boot) vmtest.Fn {
 		o.SerialOutput = append(o.SerialOutput, s.console)
 		return nil
 	}
+}
+
+// serial chooses the device of the event port where vmtest leaves it to QEMU,
+// which on some machines takes one that the kernel has no driver for.
+func (s *session) serial(_ *vmtest.IDAllocator, o *vmtest.Options) error {
+	i := slices.Index(o.QEMUArgs, "virtio-serial")
+	if i < 0 {
+		return errors.New("vmtest gives QEMU no virtio-serial device")
+	}
+	o.QEMUArgs[i] = s.target.Serial
+	return nil
 }
 
 // record takes in one event.

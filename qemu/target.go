@@ -2,7 +2,10 @@ package qemu
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/vspawn/vspawn/initramfs"
 )
 
 // A Target is a kind of machine that tests run on: a row of Targets.
@@ -10,8 +13,16 @@ type Target struct {
 	Name   string
 	GOARCH string
 
-	// Kernel is the Debian package that depends on the newest kernel.
+	// Kernel is the Debian package that depends on the newest kernel, or with
+	// Source on the newest source of one.
 	Kernel string
+	// NoMMU wants programs that package nommu has made, for the kernel's
+	// MAX_PAGE_ORDER, which is MaxOrder.
+	NoMMU    bool
+	MaxOrder int
+	// Source, if not nil, says how to build the kernel, for a machine that the
+	// distribution has none for.
+	Source *Source
 	// Magic is what a kernel image for this machine holds, to tell at once a
 	// file that is none: QEMU runs whatever it is given, in silence.
 	Magic []Magic
@@ -27,6 +38,12 @@ type Target struct {
 	MemoryMB int
 	CPUs     int
 	Args     []string // further arguments to QEMU
+
+	// Extra targets run only when they are named.
+	Extra bool
+
+	// Serial is QEMU's virtio-serial device, which carries the event port.
+	Serial string
 }
 
 // Magic is a mark that tells a file format.
@@ -34,6 +51,11 @@ type Magic struct {
 	Offset int64
 	Bytes  string
 }
+
+// maxOrder13 makes a kernel's largest block of memory 32 MiB, rather than 4 MiB: a
+// program without an MMU is one block, and so is each large buffer of a process.
+// On riscv no option has this.
+const maxOrder13 = "-DCONFIG_ARCH_FORCE_MAX_ORDER=13"
 
 // Targets is the table of all targets. A new one costs a row here.
 var Targets = []Target{
@@ -57,6 +79,7 @@ var Targets = []Target{
 		Console:  "ttyS0",
 		MemoryMB: 1024,
 		CPUs:     2,
+		Serial:   "virtio-serial-pci",
 	},
 	{
 		Name:    "arm64",
@@ -73,6 +96,7 @@ var Targets = []Target{
 		Console:  "ttyAMA0",
 		MemoryMB: 1024,
 		CPUs:     2,
+		Serial:   "virtio-serial-pci",
 	},
 	{
 		Name:     "riscv64",
@@ -87,7 +111,66 @@ var Targets = []Target{
 		Console:  "ttyS0",
 		MemoryMB: 1024,
 		CPUs:     2,
+		Serial:   "virtio-serial-pci",
 	},
+	{
+		Name:     "riscv64-nommu",
+		GOARCH:   "riscv64",
+		NoMMU:    true,
+		MaxOrder: 13,
+		Kernel:   "linux-source",
+		Source: &Source{
+			Arch:    "riscv",
+			Cross:   "riscv64-linux-gnu-",
+			Package: "gcc-riscv64-linux-gnu",
+			Config:  []string{"riscv64-nommu.config"},
+			Flags:   maxOrder13,
+			Image:   "arch/riscv/boot/Image",
+		},
+		Magic:    []Magic{{56, "RSC\x05"}},
+		QEMU:     "qemu-system-riscv64",
+		Package:  "qemu-system-riscv|qemu-system-misc",
+		Machine:  "virt",
+		CPU:      "rv64,mmu=off",
+		Accel:    "tcg",
+		Console:  "ttyS0",
+		MemoryMB: 512,
+		CPUs:     2,
+		Args:     []string{"-bios", "none"}, // the kernel itself runs in machine mode
+		Serial:   "virtio-serial-device",
+		Extra:    true,
+	},
+	{
+		Name:     "riscv64-nommu-sbi",
+		GOARCH:   "riscv64",
+		NoMMU:    true,
+		MaxOrder: 13,
+		Kernel:   "linux-source",
+		Source: &Source{
+			Arch:    "riscv",
+			Cross:   "riscv64-linux-gnu-",
+			Package: "gcc-riscv64-linux-gnu",
+			Config:  []string{"riscv64-nommu.config", "riscv64-nommu-sbi.config"},
+			Flags:   maxOrder13,
+			Image:   "arch/riscv/boot/Image",
+		},
+		Magic:    []Magic{{56, "RSC\x05"}},
+		QEMU:     "qemu-system-riscv64",
+		Package:  "qemu-system-riscv|qemu-system-misc",
+		Machine:  "virt",
+		CPU:      "rv64,mmu=off",
+		Accel:    "tcg",
+		Console:  "ttyS0",
+		MemoryMB: 512,
+		CPUs:     2,
+		Serial:   "virtio-serial-device",
+		Extra:    true, // the same kernel in supervisor mode, under OpenSBI
+	},
+}
+
+// Toolchain builds programs for the target.
+func (t Target) Toolchain(dir, cacheDir string) initramfs.Toolchain {
+	return initramfs.Toolchain{GOARCH: t.GOARCH, NoMMU: t.NoMMU, MaxOrder: t.MaxOrder, Dir: dir, CacheDir: cacheDir}
 }
 
 // Names returns the names of all targets, in the table's order.
@@ -100,11 +183,11 @@ func Names() []string {
 }
 
 // Select returns the targets that list names, separated by commas or spaces;
-// an empty list is all of them.
+// an empty list is all of them but the Extra ones.
 func Select(list string) ([]Target, error) {
 	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 	if len(names) == 0 {
-		return Targets, nil
+		return slices.DeleteFunc(slices.Clone(Targets), func(t Target) bool { return t.Extra }), nil
 	}
 	var selected []Target
 	seen := map[string]bool{}

@@ -25,15 +25,12 @@ func buildImages(ctx context.Context, o *options, out *os.File) error {
 }
 
 func buildImage(ctx context.Context, t qemu.Target, out *os.File) (string, error) {
+	tc := t.Toolchain(".", filepath.Join(buildDir, "cache"))
+	tc.Progress = func(s string) { fmt.Fprintf(out, "%s: %s\n", t.Name, s) }
 	r, err := initramfs.Build(ctx, initramfs.Spec{
-		Toolchain: initramfs.Toolchain{
-			GOARCH:   t.GOARCH,
-			Dir:      ".",
-			CacheDir: filepath.Join(buildDir, "cache"),
-			Progress: func(s string) { fmt.Fprintf(out, "%s: %s\n", t.Name, s) },
-		},
-		Programs: programs,
-		Out:      filepath.Join(buildDir, t.Name, "initramfs.cpio.gz"),
+		Toolchain: tc,
+		Programs:  programs,
+		Out:       filepath.Join(buildDir, t.Name, "initramfs.cpio.gz"),
 	})
 	if err != nil {
 		return "", err

@@ -18,11 +18,14 @@ func fetchKernels(ctx context.Context, o *options, out *os.File) error {
 		}
 		targets = []qemu.Target{t}
 	}
+	if err := install(ctx, kernelTools(o, targets), out); err != nil {
+		return err
+	}
 	cache, err := qemu.DefaultKernels()
 	if err != nil {
 		return err
 	}
-	kernels, err := cache.Get(ctx, targets, true, fetching(out))
+	kernels, err := cache.GetShown(ctx, targets, true, out)
 	if err != nil {
 		return err
 	}
@@ -38,23 +41,27 @@ func kernelFor(ctx context.Context, o *options, t qemu.Target, out *os.File) (qe
 	if file, ok := o.kernels[t.Name]; ok {
 		return qemu.Given(t, file)
 	}
+	targets := []qemu.Target{t}
+	if err := install(ctx, kernelTools(o, targets), out); err != nil {
+		return qemu.Kernel{}, err
+	}
 	cache, err := qemu.DefaultKernels()
 	if err != nil {
 		return qemu.Kernel{}, err
 	}
-	kernels, err := cache.Get(ctx, []qemu.Target{t}, false, fetching(out))
+	kernels, err := cache.GetShown(ctx, targets, false, out)
 	return kernels[t.Name], err
-}
-
-func fetching(out *os.File) func(qemu.Target) {
-	return func(t qemu.Target) { fmt.Fprintf(out, "%s: fetching the kernel\n", t.Name) }
 }
 
 func listTargets(_ context.Context, _ *options, out *os.File) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "target\tGOARCH\tkernel\temulator\tmachine\tprocessors\tmemory")
+	fmt.Fprintln(w, "target\tGOARCH\tkernel\temulator\tmachine\tprocessors\tmemory\truns")
 	for _, t := range qemu.Targets {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s,%s\t%d\t%d MB\n", t.Name, t.GOARCH, t.Kernel, t.QEMU, t.Machine, t.CPU, t.CPUs, t.MemoryMB)
+		runs := "always"
+		if t.Extra {
+			runs = "if named"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s,%s\t%d\t%d MB\t%s\n", t.Name, t.GOARCH, t.Kernel, t.QEMU, t.Machine, t.CPU, t.CPUs, t.MemoryMB, runs)
 	}
 	return w.Flush()
 }

@@ -43,7 +43,7 @@ func commands() []command {
 		{"check", "vet, lint, and run the tests on this machine", check},
 		{"image", "build build/<target>/initramfs.cpio.gz", buildImages},
 		{"run", "boot the image of one target to a shell; Ctrl-A X leaves it", runShell},
-		{"kernel", "fetch the kernels, newer ones if there are", fetchKernels},
+		{"kernel", "fetch or build the kernels, newer ones if there are", fetchKernels},
 		{"setup", "install the packages that are missing", setup},
 		{"targets", "list the targets", listTargets},
 		{"options", "list the options", func(_ context.Context, _ *options, out *os.File) error { return listOptions(out) }},

@@ -19,8 +19,8 @@ var hostTools = []qemu.Tool{
 	{Program: "/usr/include/stdlib.h", Package: "libc6-dev"},
 }
 
-// kernelTools are what fetching Debian's kernels needs.
-var kernelTools = []qemu.Tool{
+// fetchTools are what fetching Debian's kernels, and their source, needs.
+var fetchTools = []qemu.Tool{
 	{Program: "dpkg-deb", Package: "dpkg"},
 	{Program: qemu.Keyring, Package: "debian-archive-keyring"},
 }
@@ -38,9 +38,24 @@ func setup(ctx context.Context, o *options, out *os.File) error {
 
 // testTools are what make qemu-test needs.
 func testTools(o *options) []qemu.Tool {
-	tools := qemu.Tools(o.targets)
-	if len(o.kernels) < len(o.targets) {
-		tools = append(tools, kernelTools...)
+	return append(qemu.Tools(o.targets), kernelTools(o, o.targets)...)
+}
+
+// kernelTools are what getting the kernels needs that the user hasn't given.
+func kernelTools(o *options, targets []qemu.Target) []qemu.Tool {
+	var tools []qemu.Tool
+	fetch := false
+	for _, t := range targets {
+		if _, given := o.kernels[t.Name]; given {
+			continue
+		}
+		fetch = true
+		if t.Source != nil {
+			tools = append(tools, t.Source.Tools()...)
+		}
+	}
+	if fetch {
+		tools = append(tools, fetchTools...)
 		if _, err := os.Stat("/etc/dpkg/origins/ubuntu"); err == nil {
 			tools = append(tools, mirrorTool)
 		}

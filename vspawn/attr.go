@@ -236,7 +236,8 @@ type File struct {
 	Mode  uint32 // of a file that is created
 }
 
-// A Range is a range of descriptors, both ends in it. Last 0 has no end.
+// A Range is a range of descriptors, both ends in it. With a Last of 0 it has no
+// end, but for Range{0, 0}, which is the descriptor 0.
 type Range struct{ First, Last int }
 
 // An IOPriority is a class, IOPRIO_CLASS_RT 1, IOPRIO_CLASS_BE 2 or

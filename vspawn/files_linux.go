@@ -65,7 +65,7 @@ func addFiles(c *compiler) error {
 	}
 	for _, r := range a.CloseRanges {
 		last := uintptr(lastDescriptor)
-		if r.Last != 0 {
+		if r.Last != 0 || r.First == 0 {
 			last = uintptr(r.Last)
 		}
 		c.closeRange("CloseRanges", r.First, last)

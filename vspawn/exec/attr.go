@@ -57,7 +57,8 @@ func plainPlan(fds [3]int) (*vspawn.Plan, error) {
 	if p := plain.plans[key]; p != nil {
 		return p, nil
 	}
-	p, err := vspawn.Compile("/", nil, &vspawn.Attr{Env: []string{}, InheritFiles: true, Files: table(fds[:])})
+	p, err := vspawn.Compile("/", nil, &vspawn.Attr{
+		Env: []string{}, InheritFiles: true, Files: table(fds[:]), CloseRanges: closedRanges(fds[:], nil)})
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +79,22 @@ func table(fds []int) []vspawn.File {
 	return files
 }
 
+// closedRanges are the child's descriptors that were asked to be closed and are
+// not given to it by others: the parent may have something open there.
+func closedRanges(fds []int, others []vspawn.File) (ranges []vspawn.Range) {
+	for child, fd := range fds {
+		if fd != closed || slices.ContainsFunc(others, func(f vspawn.File) bool { return f.Child == child }) {
+			continue
+		}
+		if n := len(ranges); n > 0 && ranges[n-1].Last == child-1 {
+			ranges[n-1].Last = child
+			continue
+		}
+		ranges = append(ranges, vspawn.Range{First: child, Last: child})
+	}
+	return ranges
+}
+
 // attr is all that the child is given.
 func (c *Cmd) attr(fds []int, env []string) (*vspawn.Attr, error) {
 	a := &vspawn.Attr{InheritFiles: true}
@@ -91,6 +108,9 @@ func (c *Cmd) attr(fds []int, env []string) (*vspawn.Attr, error) {
 		}
 	}
 	a.Env, a.Dir = env, c.Dir
+	if a.InheritFiles {
+		a.CloseRanges = slices.Concat(a.CloseRanges, closedRanges(fds, a.Files))
+	}
 	a.Files = slices.Concat(table(fds), a.Files)
 	if c.SysProcAttr == nil {
 		return a, nil

@@ -15,19 +15,11 @@ import (
 	"github.com/vspawn/vspawn/asm"
 	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { helper.Main(m) }
-
-// exitHelper exits with its argument.
-var exitHelper = helper.New("exit", func(args []string) int {
-	status, err := strconv.Atoi(args[0])
-	if err != nil {
-		panic(err)
-	}
-	return status
-})
 
 // bothWays runs f with each form of clone.
 func bothWays(t *testing.T, f func(t *testing.T, create asmtest.Create)) {
@@ -87,7 +79,7 @@ func checkFailed(t *testing.T, p *asmtest.Program, i int, result uintptr) {
 func TestExec(t *testing.T) {
 	bothWays(t, func(t *testing.T, create asmtest.Create) {
 		p := asmtest.New(create, getpid, asm.Step{})
-		p.List[1] = p.Execve(exitHelper.Argv("7"))
+		p.List[1] = p.Execve(helper.Emulate(tiny.Exit(t, 7)))
 		checkExit(t, spawn(t, p), 7)
 		if p.Failed != 0 {
 			t.Errorf("Failed = %#x, want 0", p.Failed)

@@ -43,8 +43,8 @@ var processKinds = []spawnKind{
 	{"nothing", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		t.Setenv("VSPAWN_TEST", "inherited")
 		return &vspawn.Attr{}, func(t *testing.T, s *state) {
-			self := new(state)
-			self.read(nil)
+			self := ownState()
+			s.Limits[unix.RLIMIT_NOFILE] = self.Limits[unix.RLIMIT_NOFILE] // see TestNofileRestored
 			equal(t, "environment", s.Env, os.Environ())
 			equal(t, "directory", s.Dir, self.Dir)
 			equal(t, "root", s.Root, self.Root)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/noop"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -26,7 +26,7 @@ import (
 // VSPAWN_ROUNDS=10000 asks for a long run, with the control.
 func TestTextNotBusy(t *testing.T) {
 	helper.SkipEmulated(t, "way to start a program for its own machine")
-	rounds, control := 100, false
+	rounds, control := helper.Rounds(100), false
 	if n, err := strconv.Atoi(os.Getenv("VSPAWN_ROUNDS")); err == nil {
 		rounds, control = n, true
 	}
@@ -63,7 +63,7 @@ func TestTextNotBusy(t *testing.T) {
 // children with pipes, and counts how often it was busy.
 func busy(t *testing.T, rounds int, start func(path string, files ...*os.File) error) (count int) {
 	dir := t.TempDir()
-	fixed := noop.Write(t)
+	fixed := tiny.Exit(t, 0)
 	program, err := os.ReadFile(fixed)
 	if err != nil {
 		t.Fatal(err)

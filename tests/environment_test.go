@@ -16,7 +16,7 @@ import (
 
 	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/noop"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -48,7 +48,7 @@ func terminal(t *testing.T) int {
 }
 
 // newRoot makes a directory that can be a root: it has the test binary, as
-// /proc/self/exe, and a directory /sub.
+// /proc/self/exe, the puppet's program, and a directory /sub.
 func newRoot(t *testing.T) string {
 	t.Helper()
 	needCapability(t, unix.CAP_SYS_CHROOT, "change the root directory")
@@ -76,7 +76,24 @@ func newRoot(t *testing.T) string {
 	if err := os.Link(exe, filepath.Join(root, "proc/self/exe")); err != nil {
 		t.Fatal(err)
 	}
+	putPuppet(t, root)
 	return root
+}
+
+// putPuppet makes the puppet's program reachable by its own path in root.
+func putPuppet(t *testing.T, root string) {
+	t.Helper()
+	puppet := tiny.Argv(t)[0]
+	program, err := os.ReadFile(puppet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(root, filepath.Dir(puppet)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(root, puppet), program, 0o755); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func dynamic(t *testing.T) bool {
@@ -140,26 +157,28 @@ func pin[T any](t *testing.T, v *T) uintptr {
 // quick is a program that ends at once, with status 0.
 func quick(t *testing.T) (path string, argv []string) {
 	t.Helper()
-	if f, err := vspawn.Features(); err != nil || !f.SharedMemory { // the kernel starts none for another machine
-		argv = exitHelper.Argv("0")
-		return argv[0], argv
-	}
-	path = noop.Write(t)
-	return path, []string{path}
+	argv = exits(t, 0)
+	return argv[0], argv
+}
+
+// exits is the command line of a program that ends with status.
+func exits(t *testing.T, status byte) []string {
+	t.Helper()
+	return helper.Emulate(tiny.Exit(t, status))
 }
 
 // waiting starts a child that runs until the test ends.
 func waiting(t *testing.T, attr *vspawn.Attr) *vspawn.Process {
 	t.Helper()
-	r, w := blockingPipe(t)
-	a := *attr
-	a.Files = []vspawn.File{{Child: 0, File: r}, {Child: 1, Parent: 1}, {Child: 2, Parent: 2}}
-	p, err := start(t, waitHelper.Argv(), &a)
+	puppet := tiny.New(t)
+	argv := tiny.Argv(t)
+	p, err := vspawn.Start(t.Context(), argv[0], argv, withFile(attr, tiny.FD, puppet.Child))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		w.Close()
+		puppet.Child.Close()
+		puppet.Close()
 		reap(p)
 	})
 	return p
@@ -181,7 +200,7 @@ func atExec(attr *vspawn.Attr, look func(pid string)) error {
 	defer runtime.UnlockOSThread()
 	a := *attr
 	a.Ptrace = true
-	p, err := vspawn.Start(noContext, "/proc/self/exe", exitHelper.Argv("0"), &a)
+	p, err := vspawn.Start(noContext, "/proc/self/exe", waitHelper.Argv(), &a)
 	if err != nil {
 		return err
 	}

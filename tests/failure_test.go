@@ -83,7 +83,7 @@ var failingStarts = []struct {
 	}},
 	{"an argument too long", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		helper.SkipEmulated(t, "pages of the kernel's size")
-		argv := exitHelper.Argv(strings.Repeat("x", 32*os.Getpagesize())) // MAX_ARG_STRLEN, with its NUL
+		argv := waitHelper.Argv(strings.Repeat("x", 32*os.Getpagesize())) // MAX_ARG_STRLEN, with its NUL
 		return program(argv), argv, nil, vspawn.Error{Step: "execve", Object: program(argv), Err: unix.E2BIG}
 	}},
 	{"Dir", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {

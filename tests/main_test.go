@@ -11,7 +11,6 @@ package tests
 
 import (
 	"runtime"
-	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,15 +20,6 @@ import (
 )
 
 func TestMain(m *testing.M) { helper.Main(m) }
-
-// exitHelper exits with its argument.
-var exitHelper = helper.New("exit", func(args []string) int {
-	status, err := strconv.Atoi(args[0])
-	if err != nil {
-		panic(err)
-	}
-	return status
-})
 
 // withoutSignals runs f on a thread on which all signals are blocked.
 func withoutSignals(f func()) {

@@ -41,8 +41,7 @@ var namespaceKinds = []spawnKind{
 		attr := &vspawn.Attr{UID: vspawn.Ptr(1000), Unshareflags: unix.CLONE_NEWIPC | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
 			Setns: []vspawn.Namespace{{FD: fd}}}
 		return attr, func(t *testing.T, s *state) {
-			own := new(state)
-			own.read(nil)
+			own := ownState()
 			checkLinks(t, s, links, "uts")
 			for _, kind := range []string{"ipc", "mnt", "net", "cgroup"} {
 				if l := s.Namespaces[kind]; l == links[kind] || l == own.Namespaces[kind] {
@@ -54,8 +53,7 @@ var namespaceKinds = []spawnKind{
 	{"Unshareflags for the child's children", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
 		helper.SkipEmulated(t, "namespaces")
-		own := new(state)
-		own.read(nil)
+		own := ownState()
 		return &vspawn.Attr{Unshareflags: unix.CLONE_NEWUTS | unix.CLONE_NEWTIME}, func(t *testing.T, s *state) {
 			if s.Namespaces["time"] == own.Namespaces["time"] && s.Namespaces["time_for_children"] == own.Namespaces["time_for_children"] {
 				t.Errorf("no time namespace is new: %v", s.Namespaces)
@@ -183,6 +181,7 @@ func pivot(t *testing.T) (attr *vspawn.Attr, root string) {
 	if err := os.Mkdir(filepath.Join(old, "sub/proc"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	putPuppet(t, filepath.Join(old, "sub"))
 	str := func(s string) uintptr {
 		b := append([]byte(s), 0)
 		return pin(t, &b[0])
@@ -309,7 +308,7 @@ func TestExecFD(t *testing.T) {
 // instruction, and SIGCONT lets it go on.
 func TestStartStopped(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace")
-	p, err := start(t, exitHelper.Argv("7"), &vspawn.Attr{StartStopped: true, UID: someUser()})
+	p, err := start(t, exits(t, 7), &vspawn.Attr{StartStopped: true, UID: someUser()})
 	if err != nil {
 		t.Fatal(err)
 	}

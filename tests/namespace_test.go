@@ -29,8 +29,7 @@ func needUserNamespaces(t *testing.T) {
 func TestNamespaces(t *testing.T) {
 	needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
 	helper.SkipEmulated(t, "namespaces")
-	own := new(state)
-	own.read(nil)
+	own := ownState()
 	all := map[string]uintptr{"mnt": unix.CLONE_NEWNS, "uts": unix.CLONE_NEWUTS, "ipc": unix.CLONE_NEWIPC,
 		"net": unix.CLONE_NEWNET, "pid": unix.CLONE_NEWPID, "cgroup": unix.CLONE_NEWCGROUP, "time": unix.CLONE_NEWTIME}
 	check := func(t *testing.T, flags uintptr) {
@@ -69,7 +68,7 @@ func TestPIDNamespace(t *testing.T) {
 
 func checkFirst(t *testing.T, attr *vspawn.Attr) *state {
 	t.Helper()
-	s, err := tryReport(t, attr, func(p *vspawn.Process) {
+	s, err := reportGo(t, attr, func(p *vspawn.Process) {
 		pids := statusField(fmt.Sprint(p.Pid()), "NSpid")
 		if want := fmt.Sprintf("%d\t1", p.Pid()); !strings.HasSuffix(pids, want) {
 			t.Errorf("NSpid of the child is %q, want %q", pids, want)

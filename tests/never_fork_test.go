@@ -20,8 +20,8 @@ import (
 	"github.com/vspawn/vspawn/asm"
 	"github.com/vspawn/vspawn/tests/asmtest"
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/noop"
 	"github.com/vspawn/vspawn/tests/seccomp"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -443,7 +443,7 @@ func (tr *tracer) born(pid int) {
 func TestNeverFork(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace")
 	wayHelper.Argv() // traceHelper uses it
-	out, err := traceHelper.Command(noop.Write(t)).Output()
+	out, err := traceHelper.Command(tiny.Exit(t, 0)).Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -100,13 +100,13 @@ var privilegeKinds = []spawnKind{
 		// Who is not privileged needs NoNewPrivs before it.
 		return &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_GETSID, errFilter), UID: someUser()}, func(t *testing.T, s *state) {
 			equal(t, "mode", s.Privileges.Seccomp, "2")
-			equal(t, "session", s.Sid, -1)
+			equal(t, "session", s.Sid, -int(errFilter))
 		}
 	}},
 	{"Seccomp of a privileged one", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		helper.SkipEmulated(t, "seccomp")
 		needCapability(t, unix.CAP_SYS_ADMIN, "do without NoNewPrivs")
-		return &vspawn.Attr{Seccomp: deny(unix.SYS_GETSID, errFilter)}, func(t *testing.T, s *state) { equal(t, "session", s.Sid, -1) }
+		return &vspawn.Attr{Seccomp: deny(unix.SYS_GETSID, errFilter)}, func(t *testing.T, s *state) { equal(t, "session", s.Sid, -int(errFilter)) }
 	}},
 	{"Landlock", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needLandlock(t, 1)

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/noop"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +26,7 @@ import (
 // started the child. To a second thread of the child the same holds.
 func TestPids(t *testing.T) {
 	onSecondThread(func() {
-		s, err := tryReport(t, &vspawn.Attr{}, func(p *vspawn.Process) {
+		s, err := reportGo(t, &vspawn.Attr{}, func(p *vspawn.Process) {
 			equal(t, "parent, as /proc tells", stat(strconv.Itoa(p.Pid())).ppid, os.Getpid())
 			if all := children(t, os.Getpid()); !slices.Contains(all, p.Pid()) {
 				t.Errorf("the children of %d are %v, as /proc tells, and not %d", os.Getpid(), all, p.Pid())
@@ -117,24 +117,21 @@ func init() {
 // How a child ended is told: its exit status, or the signal.
 func TestEnds(t *testing.T) {
 	noCore := []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE}}
-	for _, status := range []int{0, 1, 42, 127, 255} {
+	for _, status := range []byte{0, 1, 42, 127, 255} {
 		t.Run(fmt.Sprint("exit ", status), func(t *testing.T) {
-			p, err := start(t, exitHelper.Argv(strconv.Itoa(status)), &vspawn.Attr{})
+			p, err := start(t, exits(t, status), &vspawn.Attr{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			s := wait(t, p, fmt.Sprintf("exit status %d", status))
-			if !s.Exited() || s.Signaled() || s.Stopped() || s.Continued() || s.ExitCode() != status || s.Success() != (status == 0) || s.Signal() != -1 || s.Pid() != p.Pid() {
+			if !s.Exited() || s.Signaled() || s.Stopped() || s.Continued() || s.ExitCode() != int(status) || s.Success() != (status == 0) || s.Signal() != -1 || s.Pid() != p.Pid() {
 				t.Errorf("its parts contradict %v", s)
 			}
 		})
 	}
 	for _, sig := range []unix.Signal{unix.SIGKILL, unix.SIGTERM, unix.SIGUSR1, unix.SIGSEGV, unix.SIGABRT} {
 		t.Run(unix.SignalName(sig), func(t *testing.T) {
-			p, err := start(t, dieHelper.Argv(strconv.Itoa(int(sig))), &vspawn.Attr{Rlimits: noCore})
-			if err != nil {
-				t.Fatal(err)
-			}
+			p := killed(t, sig, &vspawn.Attr{Rlimits: noCore})
 			s := wait(t, p, "signal: "+sig.String())
 			if s.Exited() || !s.Signaled() || s.CoreDump() || s.Signal() != sig || s.ExitCode() != -1 || s.Success() {
 				t.Errorf("its parts contradict %v", s)
@@ -151,26 +148,27 @@ func TestEnds(t *testing.T) {
 			t.Skip("RLIMIT_CORE forbids cores: ", l, err)
 		}
 		attr := &vspawn.Attr{Dir: t.TempDir(), Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE, Soft: 1 << 20, Hard: l.Max}}}
-		p, err := start(t, dieHelper.Argv(strconv.Itoa(int(unix.SIGABRT))), attr)
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := killed(t, unix.SIGABRT, attr)
 		if s := wait(t, p, "signal: aborted (core dumped)"); !s.CoreDump() {
 			t.Error("CoreDump is false")
 		}
 	})
 }
 
-// dieHelper ends by a signal.
-var dieHelper = helper.New("die", func(args []string) int {
-	sig, err := strconv.Atoi(args[0])
+// killed is a child that has sent itself a signal.
+func killed(t *testing.T, sig unix.Signal, attr *vspawn.Attr) *vspawn.Process {
+	t.Helper()
+	puppet := tiny.New(t)
+	argv := tiny.Argv(t)
+	p, err := vspawn.Start(t.Context(), argv[0], argv, withFile(attr, tiny.FD, puppet.Child))
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	defaultAction(unix.Signal(sig))
-	unix.Kill(unix.Getpid(), unix.Signal(sig))
-	select {} // until it arrives
-})
+	if err := puppet.Do(&tiny.Call{Nr: unix.SYS_KILL, Args: []any{p.Pid(), int(sig)}}); err == nil {
+		t.Error("the child has survived")
+	}
+	return p
+}
 
 // What a child has used is told with its end.
 func TestRusage(t *testing.T) {
@@ -248,7 +246,7 @@ func TestStoppedAndContinued(t *testing.T) {
 
 // A child that has ended is a zombie until it is waited for, and then gone.
 func TestZombie(t *testing.T) {
-	p, err := start(t, exitHelper.Argv("0"), &vspawn.Attr{})
+	p, err := start(t, exits(t, 0), &vspawn.Attr{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +271,7 @@ func TestOtherEnds(t *testing.T) {
 	var open atomic.Bool
 	held := make(chan error, 1)
 	go func() {
-		p, err := start(t, exitHelper.Argv("0"), &vspawn.Attr{Syscalls: g.Calls})
+		p, err := start(t, exits(t, 0), &vspawn.Attr{Syscalls: g.Calls})
 		if err == nil && !open.Load() {
 			err = errors.New("Start returned while its child was held up")
 		}
@@ -284,7 +282,7 @@ func TestOtherEnds(t *testing.T) {
 		held <- err
 	}()
 	g.await(t)
-	path := noop.Write(t)
+	path := tiny.Exit(t, 0)
 	for range 3 {
 		p, err := vspawn.Start(t.Context(), path, nil, nil)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -22,30 +23,25 @@ import (
 // Reaper needs it.
 func init() { runtime.LockOSThread() }
 
-// leaver leaves an orphan, which ends with the status that it is told to, and
+// leaver leaves an orphan, which runs the command line that it is told to, and
 // prints the orphan's pid.
 var leaver = helper.New("leaver", func(args []string) int {
-	argv := quitter.Argv(args[0])
-	p, err := vspawn.Start(context.Background(), argv[0], argv, nil)
+	p, err := vspawn.Start(context.Background(), args[0], args, nil)
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	fmt.Println(p.Pid())
 	return 0
-}, quitter)
-
-// quitter ends with a status.
-var quitter = helper.New("quitter", func(args []string) int {
-	n, _ := strconv.Atoi(args[0])
-	return n
 })
 
 // reaping runs a Reaper on its main goroutine, while others start children in
 // four ways and wait for them: none may miss the status of its own child, and
-// each orphan must be reported with its status.
+// each orphan must be reported with its status. The arguments are the number of
+// rounds and two programs, of which one ends with status 7 and one with 9.
 var reaping = helper.New("reaping", func(args []string) int {
 	rounds, _ := strconv.Atoi(args[0])
+	seven, nine := args[1], args[2]
 	if err := vspawn.Subreaper(); err != nil {
 		fmt.Println(err)
 		return 1
@@ -75,8 +71,7 @@ var reaping = helper.New("reaping", func(args []string) int {
 	}
 	ways := map[string]func(){
 		"Process.Wait": func() {
-			argv := quitter.Argv("7")
-			p, err := vspawn.Start(ctx, argv[0], argv, nil)
+			p, err := vspawn.Start(ctx, seven, nil, nil)
 			if err != nil {
 				fail("start: %v", err)
 				return
@@ -89,7 +84,7 @@ var reaping = helper.New("reaping", func(args []string) int {
 			check("Process.Wait", s.ExitCode(), nil)
 		},
 		"os/exec": func() {
-			cmd := quitter.Command("7")
+			cmd := exec.Command(seven)
 			err := cmd.Run()
 			var exit *exec.ExitError
 			if errors.As(err, &exit) {
@@ -98,8 +93,7 @@ var reaping = helper.New("reaping", func(args []string) int {
 			check("os/exec", cmd.ProcessState.ExitCode(), err)
 		},
 		"wait4": func() {
-			argv := quitter.Argv("7")
-			p, err := vspawn.Start(ctx, argv[0], argv, nil)
+			p, err := vspawn.Start(ctx, seven, nil, nil)
 			if err != nil {
 				fail("start: %v", err)
 				return
@@ -113,7 +107,7 @@ var reaping = helper.New("reaping", func(args []string) int {
 			check("wait4", ws.ExitStatus(), err)
 		},
 		"orphan": func() {
-			out, err := leaver.Command("9").Output()
+			out, err := leaver.Command(nine).Output()
 			var pid int
 			if _, scan := fmt.Sscan(string(out), &pid); err != nil || scan != nil {
 				fail("leaver: %q, %v", out, err)
@@ -148,13 +142,13 @@ var reaping = helper.New("reaping", func(args []string) int {
 		return 1
 	}
 	return min(len(failures), 1)
-}, leaver, quitter)
+}, leaver)
 
 // A Reaper takes orphans, with their status, and never that of a child that
 // someone waits for: by Process.Wait, by os/exec, or by wait4 on its pid.
 func TestReaper(t *testing.T) {
 	helper.SkipEmulated(t, "__WNOTHREAD")
-	cmd := reaping.Command("30")
+	cmd := reaping.Command(strconv.Itoa(helper.Rounds(30)), tiny.Exit(t, 7), tiny.Exit(t, 9))
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -78,38 +79,6 @@ type privileges struct {
 	Seccomp                string // 2 is a filter
 }
 
-// mainThread is what only the main thread can say. It runs the initialization.
-var mainThread = struct {
-	tid, pdeathsig int
-	scheduling     scheduling
-}{unix.Gettid(), pdeathsig(), readScheduling()}
-
-func readScheduling() (s scheduling) {
-	if n, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
-		s.Nice = 20 - n // the call itself never answers a negative number
-	}
-	const whoProcess = 1
-	if p, _, errno := unix.RawSyscall(unix.SYS_IOPRIO_GET, whoProcess, 0, 0); errno == 0 {
-		s.IOPriority = int(p)
-	}
-	if a, err := unix.SchedGetAttr(0, 0); err == nil {
-		s.Attr = *a
-	}
-	unix.SchedGetaffinity(0, &s.Affinity)
-	s.Cookie, _ = coreCookie()
-	s.TimerSlack, _ = unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	return s
-}
-
-func readPrivileges() (p privileges) {
-	field := func(name string) string { return statusField("thread-self", name) }
-	p = privileges{Inheritable: field("CapInh"), Permitted: field("CapPrm"), Effective: field("CapEff"),
-		Bounding: field("CapBnd"), Ambient: field("CapAmb"), Seccomp: field("Seccomp")}
-	p.Securebits, _ = unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
-	p.NoNewPrivs, _ = unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
-	return p
-}
-
 // reportFD is the descriptor by which a child reports: one that no test maps.
 const reportFD = 99
 
@@ -120,16 +89,24 @@ const toStandardOutput = "to standard output"
 // need not have, there is nothing to list them.
 const scanned = 1024
 
+// reportHelper reports what a Go program sees, with a second thread.
 var reportHelper = helper.New("report", func(args []string) int {
-	// The table as it was given to us, before anything is opened.
-	s := state{Files: map[int]inode{}}
-	for fd := range scanned {
-		if i := inodeOf(fd); i != (inode{}) && !ofRuntime(fd) {
-			s.Files[fd] = i
+	var s state
+	runtime.LockOSThread()
+	s.read(tiny.Local)
+	for fd := range s.Files {
+		if ofRuntime(fd) {
+			delete(s.Files, fd)
 		}
 	}
-	s.read(args)
-	s.Scheduling = mainThread.scheduling // which other threads may not have
+	onSecondThread(func() { s.Second = thread{unix.Getpid(), unix.Getppid(), unix.Gettid()} })
+	if tasks, err := os.ReadDir("/proc/self/task"); err == nil {
+		for _, t := range tasks {
+			tid, _ := strconv.Atoi(t.Name())
+			s.Tasks = append(s.Tasks, tid)
+		}
+	}
+	s.Args = args
 	out, err := json.Marshal(&s)
 	if err != nil {
 		panic(err)
@@ -144,77 +121,199 @@ var reportHelper = helper.New("report", func(args []string) int {
 	return 0
 })
 
-func (s *state) read(args []string) {
-	s.Argv0, s.Args = os.Args[0], args
-	// As it came; os.Environ leaves out what is there twice.
-	if env := text("/proc/self/environ"); env != "" {
-		s.Env = strings.Split(strings.TrimSuffix(env, "\x00"), "\x00")
-	}
-	var buf [unix.PathMax]byte
-	if n, err := unix.Getcwd(buf[:]); err == nil {
-		s.Dir = string(buf[:n-1])
-	}
-	if root, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
-		s.Root = inodeOf(root)
-		unix.Close(root)
-	}
+// A batch gathers system calls, to do them together.
+type batch struct {
+	do    func(...*tiny.Call) error
+	calls []*tiny.Call
+}
 
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	s.Pid, s.Ppid, s.Tid = unix.Getpid(), unix.Getppid(), mainThread.tid
-	s.Tgid, _ = strconv.Atoi(statusField("self", "Tgid"))
-	s.Pgid, _ = unix.Getpgid(0)
-	s.Sid, _ = unix.Getsid(0)
-	onSecondThread(func() { s.Second = thread{unix.Getpid(), unix.Getppid(), unix.Gettid()} })
-	if tasks, err := os.ReadDir("/proc/self/task"); err == nil {
-		for _, t := range tasks {
-			tid, _ := strconv.Atoi(t.Name())
-			s.Tasks = append(s.Tasks, tid)
+func (b *batch) call(nr int, args ...any) *tiny.Call {
+	c := &tiny.Call{Nr: nr, Args: args}
+	b.calls = append(b.calls, c)
+	return c
+}
+
+func (b *batch) run() {
+	if err := b.do(b.calls...); err != nil {
+		panic(err)
+	}
+	b.calls = nil
+}
+
+// inode asks for that of an open descriptor, or of a path.
+func (b *batch) inode(fd int, path string) func() inode {
+	st := new(unix.Statx_t)
+	const emptyPath = unix.AT_EMPTY_PATH // which counts for an empty path only
+	c := b.call(unix.SYS_STATX, fd, path, emptyPath, unix.STATX_INO, bytesOf(st))
+	return func() inode {
+		if c.Err() != nil {
+			return inode{}
 		}
+		return inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}
 	}
-	if tty, err := unix.Open("/dev/tty", unix.O_RDWR|unix.O_CLOEXEC, 0); err == nil {
-		s.Foreground, _ = unix.IoctlGetInt(tty, unix.TIOCGPGRP)
-		unix.Close(tty)
-	}
+}
 
-	s.UID[0], s.UID[1], s.UID[2] = unix.Getresuid()
-	s.GID[0], s.GID[1], s.GID[2] = unix.Getresgid()
-	s.Groups, _ = unix.Getgroups()
-	s.Umask = unix.Umask(0)
-	unix.Umask(s.Umask)
-	for r := range unix.RLIMIT_RTTIME + 1 {
-		var l unix.Rlimit
-		unix.Getrlimit(r, &l)
-		s.Limits = append(s.Limits, l)
-	}
-	s.Mask, s.Pending, s.Pdeathsig = signalMask(), pendingSignals(), mainThread.pdeathsig
+// read asks by do, which makes system calls of the process that s is to tell of.
+func (s *state) read(do func(...*tiny.Call) error) {
+	b := &batch{do: do}
+	var groups [256]uint32
+	var dir [unix.PathMax]byte
+	var ids [2][3]uint32
+	var uts unix.Utsname
+	var sig int32
+	s.Limits = make([]unix.Rlimit, unix.RLIMIT_RTTIME+1)
 
-	s.Scheduling, s.Privileges = readScheduling(), readPrivileges()
-	s.OOMScoreAdj = words("/proc/self/oom_score_adj")
+	pid, ppid, tid := b.call(unix.SYS_GETPID), b.call(unix.SYS_GETPPID), b.call(unix.SYS_GETTID)
+	pgid, sid := b.call(unix.SYS_GETPGID, 0), b.call(unix.SYS_GETSID, 0)
+	b.call(unix.SYS_GETRESUID, bytesOf(&ids[0][0]), bytesOf(&ids[0][1]), bytesOf(&ids[0][2]))
+	b.call(unix.SYS_GETRESGID, bytesOf(&ids[1][0]), bytesOf(&ids[1][1]), bytesOf(&ids[1][2]))
+	inGroups := b.call(unix.SYS_GETGROUPS, len(groups), bytesOf(&groups))
+	umask := b.call(unix.SYS_UMASK, 0)
+	for r := range s.Limits {
+		b.call(unix.SYS_PRLIMIT64, 0, r, 0, bytesOf(&s.Limits[r]))
+	}
+	b.call(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, bytesOf(&s.Mask), 8)
+	b.call(unix.SYS_RT_SIGPENDING, bytesOf(&s.Pending), 8)
+	b.call(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, bytesOf(&sig))
+	const whoProcess = 1
+	nice, ioPriority := b.call(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, 0), b.call(unix.SYS_IOPRIO_GET, whoProcess, 0)
+	b.call(unix.SYS_SCHED_GETATTR, 0, bytesOf(&s.Scheduling.Attr), unix.SizeofSchedAttr, 0)
+	b.call(unix.SYS_SCHED_GETAFFINITY, 0, len(s.Scheduling.Affinity)*8, bytesOf(&s.Scheduling.Affinity))
+	b.call(unix.SYS_PRCTL, unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_GET, 0, unix.PR_SCHED_CORE_SCOPE_THREAD, bytesOf(&s.Scheduling.Cookie))
+	slack := b.call(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK)
 	const ask = 0xffffffff
-	if p, _, errno := unix.RawSyscall(unix.SYS_PERSONALITY, ask, 0, 0); errno == 0 {
-		s.Personality = int(p)
-	}
-	s.Keyring, _ = unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+	personality := b.call(unix.SYS_PERSONALITY, ask)
+	securebits := b.call(unix.SYS_PRCTL, unix.PR_GET_SECUREBITS)
+	noNewPrivs := b.call(unix.SYS_PRCTL, unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	keyring := b.call(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, unix.KEY_SPEC_SESSION_KEYRING, 0)
+	b.call(unix.SYS_UNAME, bytesOf(&uts))
+	getcwd := b.call(unix.SYS_GETCWD, dir[:], len(dir))
+	root := b.inode(unix.AT_FDCWD, "/")
+	b.run()
 
-	var u unix.Utsname
-	unix.Uname(&u)
-	s.Hostname = unix.ByteSliceToString(u.Nodename[:])
-	s.Mounts = strings.Split(text("/proc/self/mountinfo"), "\n")
-	s.Namespaces = map[string]string{}
-	if list, err := os.ReadDir("/proc/self/ns"); err == nil {
-		for _, e := range list {
-			s.Namespaces[e.Name()], _ = os.Readlink("/proc/self/ns/" + e.Name())
+	s.Pid, s.Ppid, s.Tid, s.Pgid, s.Sid = pid.Result, ppid.Result, tid.Result, pgid.Result, sid.Result
+	for i := range 3 {
+		s.UID[i], s.GID[i] = int(ids[0][i]), int(ids[1][i])
+	}
+	for i := range max(inGroups.Result, 0) {
+		s.Groups = append(s.Groups, int(groups[i]))
+	}
+	s.Umask, s.Pdeathsig = umask.Result, int(sig)
+	s.Scheduling.Nice = 20 - nice.Result // the call itself never answers a negative number
+	s.Scheduling.IOPriority, s.Scheduling.TimerSlack = ioPriority.Result, slack.Result
+	s.Personality, s.Keyring = personality.Result, keyring.Result
+	s.Privileges.Securebits, s.Privileges.NoNewPrivs = securebits.Result, noNewPrivs.Result
+	s.Hostname = unix.ByteSliceToString(uts.Nodename[:])
+	if getcwd.Err() == nil {
+		s.Dir = unix.ByteSliceToString(dir[:])
+	}
+	s.Root = root()
+
+	// The table of descriptors as it was given, before anything is opened.
+	polled := make([]unix.PollFd, min(scanned, s.Limits[unix.RLIMIT_NOFILE].Cur))
+	for i := range polled {
+		polled[i].Fd = int32(i)
+	}
+	b.call(unix.SYS_UMASK, s.Umask)
+	b.call(unix.SYS_PPOLL, bytesOfAll(polled), len(polled), bytesOf(new(unix.Timespec)), 0, 0)
+	tty := b.call(unix.SYS_OPENAT, unix.AT_FDCWD, "/dev/tty", unix.O_RDWR|unix.O_CLOEXEC)
+	var files []*tiny.Call
+	for _, f := range reportFiles {
+		files = append(files, b.call(unix.SYS_OPENAT, unix.AT_FDCWD, "/proc/thread-self/"+f.name, unix.O_RDONLY|unix.O_CLOEXEC))
+	}
+	b.run()
+
+	var foreground int32
+	if tty.Err() == nil {
+		b.call(unix.SYS_IOCTL, tty.Result, unix.TIOCGPGRP, bytesOf(&foreground))
+		b.call(unix.SYS_CLOSE, tty.Result)
+	}
+	buffers := make([][]byte, len(files))
+	for i, f := range files {
+		if f.Err() == nil {
+			buffers[i] = make([]byte, reportFiles[i].size)
+			b.call(unix.SYS_READ, f.Result, buffers[i], len(buffers[i]))
+			b.call(unix.SYS_CLOSE, f.Result)
 		}
 	}
-	s.Cgroup = words("/proc/self/cgroup")
-	s.UIDMap, s.GIDMap = words("/proc/self/uid_map"), words("/proc/self/gid_map")
-	s.Setgroups = words("/proc/self/setgroups")
+	inodes := map[int]func() inode{}
+	for i, p := range polled {
+		if p.Revents&unix.POLLNVAL == 0 {
+			inodes[i] = b.inode(i, "")
+		}
+	}
+	links := map[string][]byte{}
+	for _, name := range namespaces {
+		link := make([]byte, 64)
+		links[name] = link
+		b.call(unix.SYS_READLINKAT, unix.AT_FDCWD, "/proc/self/ns/"+name, link, len(link))
+	}
+	b.run()
+
+	s.Foreground = int(foreground)
+	s.Files = map[int]inode{}
+	for fd, f := range inodes {
+		s.Files[fd] = f()
+	}
+	s.Namespaces = map[string]string{}
+	for name, link := range links {
+		if link[0] != 0 {
+			s.Namespaces[name] = unix.ByteSliceToString(link)
+		}
+	}
+	for i, f := range reportFiles {
+		if buffers[i] == nil {
+			continue
+		}
+		if buffers[i][f.size-1] != 0 {
+			panic(f.name + " is longer than expected")
+		}
+		f.take(s, strings.TrimRight(string(buffers[i]), "\x00"))
+	}
+}
+
+// namespaces are the kinds of them, as in /proc/PID/ns.
+var namespaces = []string{"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"}
+
+// reportFiles are files of /proc/thread-self, how long they may be, and what is
+// taken from them.
+var reportFiles = []struct {
+	name string
+	size int
+	take func(s *state, text string)
+}{
+	{"cmdline", 4096, func(s *state, text string) {
+		args := strings.Split(text, "\x00")
+		s.Argv0, s.Args = args[0], args[1:]
+	}},
+	// As it came; os.Environ leaves out what is there twice.
+	{"environ", 8192, func(s *state, text string) {
+		if text != "" {
+			s.Env = strings.Split(text, "\x00")
+		}
+	}},
+	{"status", 4096, func(s *state, text string) {
+		field := func(name string) string { return fieldOf(text, name) }
+		s.Tgid, _ = strconv.Atoi(field("Tgid"))
+		p := &s.Privileges
+		p.Inheritable, p.Permitted, p.Effective = field("CapInh"), field("CapPrm"), field("CapEff")
+		p.Bounding, p.Ambient, p.Seccomp = field("CapBnd"), field("CapAmb"), field("Seccomp")
+	}},
+	{"mountinfo", 16384, func(s *state, text string) { s.Mounts = strings.Split(text, "\n") }},
+	{"oom_score_adj", 64, func(s *state, text string) { s.OOMScoreAdj = even(text) }},
+	{"cgroup", 1024, func(s *state, text string) { s.Cgroup = even(text) }},
+	{"uid_map", 512, func(s *state, text string) { s.UIDMap = even(text) }},
+	{"gid_map", 512, func(s *state, text string) { s.GIDMap = even(text) }},
+	{"setgroups", 64, func(s *state, text string) { s.Setgroups = even(text) }},
 }
 
 // statusField is a line of /proc/PID/status, or "".
 func statusField(pid, name string) string {
-	for line := range strings.Lines(text("/proc/" + pid + "/status")) {
+	return fieldOf(text("/proc/"+pid+"/status"), name)
+}
+
+func fieldOf(status, name string) string {
+	for line := range strings.Lines(status) {
 		if v, ok := strings.CutPrefix(line, name+":"); ok {
 			return strings.TrimSpace(v)
 		}
@@ -236,7 +335,9 @@ func text(path string) string {
 }
 
 // words is the text of a file with its white space made even.
-func words(path string) string { return strings.Join(strings.Fields(text(path)), " ") }
+func words(path string) string { return even(text(path)) }
+
+func even(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 func inodeOf(fd int) inode {
 	var st unix.Stat_t
@@ -246,35 +347,54 @@ func inodeOf(fd int) inode {
 	return inode{uint64(st.Dev), st.Ino}
 }
 
-// report starts the report helper with attr and gives what it says.
+// report starts a puppet with attr and gives its state.
 func report(t *testing.T, attr *vspawn.Attr) *state {
 	t.Helper()
-	s, err := tryReport(t, attr, nil)
+	puppet := tiny.New(t)
+	argv := tiny.Argv(t)
+	p, err := vspawn.Start(t.Context(), argv[0], argv, withFile(attr, tiny.FD, puppet.Child))
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := new(state)
+	s.read(puppet.Do)
+	delete(s.Files, tiny.FD)
+	puppet.Close()
+	wait(t, p, "exit status 0")
 	return s
 }
 
-// tryReport is report for a child that may fail to start. The child is a copy
-// of attr's with a descriptor more; during is called while it runs.
-func tryReport(t *testing.T, attr *vspawn.Attr, during func(*vspawn.Process)) (*state, error) {
-	t.Helper()
-	r, w := blockingPipe(t)
-	defer r.Close()
-	defer w.Close()
+// ownState is that of this process and thread.
+func ownState() *state {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := new(state)
+	s.read(tiny.Local)
+	return s
+}
+
+// withFile is attr with a descriptor more.
+func withFile(attr *vspawn.Attr, child int, f *os.File) *vspawn.Attr {
 	a := *attr
 	if a.Files == nil {
 		a.Files = inherited()
 	}
-	a.Files = append(a.Files[:len(a.Files):len(a.Files)], vspawn.File{Child: reportFD, File: w})
-	p, err := start(t, reportHelper.Argv(), &a)
+	a.Files = append(a.Files[:len(a.Files):len(a.Files)], vspawn.File{Child: child, File: f})
+	return &a
+}
+
+// reportGo is report with a Go program in the puppet's place; during is called
+// while it runs.
+func reportGo(t *testing.T, attr *vspawn.Attr, during func(*vspawn.Process)) (*state, error) {
+	t.Helper()
+	r, w := blockingPipe(t)
+	defer r.Close()
+	defer w.Close()
+	p, err := start(t, reportHelper.Argv(), withFile(attr, reportFD, w))
 	if err != nil {
 		return nil, err
 	}
-	if during != nil {
-		during(p)
-	}
+	during(p)
 	w.Close()
 	return readReport(t, p, r), nil
 }

@@ -38,7 +38,7 @@ var schedulingKinds = []spawnKind{
 	{"Scheduler", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		return &vspawn.Attr{Scheduler: &vspawn.Scheduler{Policy: unix.SCHED_BATCH}}, func(t *testing.T, s *state) {
 			equal(t, "policy", s.Scheduling.Attr.Policy, unix.SCHED_BATCH)
-			equal(t, "nice value", s.Scheduling.Nice, mainThread.scheduling.Nice)
+			equal(t, "nice value", s.Scheduling.Nice, ownState().Scheduling.Nice)
 		}
 	}},
 	{"Scheduler and Nice", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
@@ -73,7 +73,7 @@ var schedulingKinds = []spawnKind{
 	{"Affinity", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		last, want := -1, unix.CPUSet{}
 		for cpu := range 1024 {
-			if mainThread.scheduling.Affinity.IsSet(cpu) {
+			if ownState().Scheduling.Affinity.IsSet(cpu) {
 				last = cpu
 			}
 		}
@@ -83,8 +83,8 @@ var schedulingKinds = []spawnKind{
 	{"CoreSched", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needCoreSched(t)
 		return &vspawn.Attr{CoreSched: true}, func(t *testing.T, s *state) {
-			if s.Scheduling.Cookie == 0 || s.Scheduling.Cookie == mainThread.scheduling.Cookie {
-				t.Errorf("the child's cookie is %#x, the parent's %#x", s.Scheduling.Cookie, mainThread.scheduling.Cookie)
+			if s.Scheduling.Cookie == 0 || s.Scheduling.Cookie == ownState().Scheduling.Cookie {
+				t.Errorf("the child's cookie is %#x, the parent's %#x", s.Scheduling.Cookie, ownState().Scheduling.Cookie)
 			}
 		}
 	}},

@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/noop"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -25,7 +25,7 @@ import (
 // the effect that was asked for, when the program starts.
 func TestSignalDuringStart(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork")
-	path := noop.Write(t)
+	path := tiny.Exit(t, 0)
 	one := func(s syscall.Signal) []syscall.Signal { return []syscall.Signal{s} }
 	for _, c := range []struct {
 		name   string
@@ -128,7 +128,7 @@ func TestSignalToWaitingThread(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	thread <- unix.Gettid()
-	p, err := vspawn.Start(t.Context(), noop.Write(t), nil, &vspawn.Attr{Syscalls: g.Calls})
+	p, err := vspawn.Start(t.Context(), tiny.Exit(t, 0), nil, &vspawn.Attr{Syscalls: g.Calls})
 	g.over()
 	others.Wait()
 	if err != nil {
@@ -143,7 +143,7 @@ func TestSignalToWaitingThread(t *testing.T) {
 // on both sides.
 func TestSignalStorm(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork")
-	p, err := start(t, stormHelper.Argv(noop.Write(t)), &vspawn.Attr{Pgid: vspawn.Ptr(0)})
+	p, err := start(t, stormHelper.Argv(tiny.Exit(t, 0)), &vspawn.Attr{Pgid: vspawn.Ptr(0)})
 	if err != nil {
 		t.Fatal(err)
 	}

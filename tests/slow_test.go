@@ -95,7 +95,7 @@ func TestParentWaits(t *testing.T) {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
 			thread <- strconv.Itoa(unix.Gettid())
-			p, err := start(t, exitHelper.Argv("3"), attr)
+			p, err := start(t, exits(t, 3), attr)
 			if !open.Load() {
 				t.Error("Start returned while the child was still held up")
 			}
@@ -138,7 +138,7 @@ func TestCancelStep(t *testing.T) {
 			}
 			cancel(errEnough)
 		}()
-		argv := exitHelper.Argv("0")
+		argv := exits(t, 0)
 		_, err := vspawn.Start(ctx, argv[0], argv, &vspawn.Attr{Syscalls: g.Calls})
 		g.over()
 		checkCancelled(t, err, vspawn.Error{Step: "read", Field: "Syscalls[1]"})
@@ -231,7 +231,7 @@ func TestCancelBefore(t *testing.T) {
 		t.Fatal(err)
 	}
 	mkdir := vspawn.Syscall{Nr: unix.SYS_MKDIRAT, Args: [6]uintptr{atFdcwd, pin(t, path), 0o700}}
-	argv := exitHelper.Argv("0")
+	argv := exits(t, 0)
 	_, err = vspawn.Start(ctx, argv[0], argv, &vspawn.Attr{Syscalls: []vspawn.Syscall{mkdir}})
 	if !errors.Is(err, errEnough) {
 		t.Errorf("got %v, want the cause, %q", err, errEnough)

@@ -33,7 +33,7 @@ func TestSpawnNeedsNoStack(t *testing.T) {
 		}
 		t.Run("exec", func(t *testing.T) {
 			p := asmtest.New(onPage, asm.Step{Nr: unix.SYS_GETPID}, asm.Step{})
-			p.List[1] = p.Execve(exitHelper.Argv("7"))
+			p.List[1] = p.Execve(exits(t, 7))
 			_, ws, err := p.Run()
 			if err != nil {
 				t.Fatal(err)

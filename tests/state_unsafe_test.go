@@ -13,15 +13,11 @@ func signalMask() (set uint64) {
 	return set
 }
 
-func pendingSignals() (set uint64) {
-	unix.RawSyscall(unix.SYS_RT_SIGPENDING, uintptr(unsafe.Pointer(&set)), 8, 0)
-	return set
-}
+// bytesOf is the memory of *v.
+func bytesOf[T any](v *T) []byte { return bytesOfAll(unsafe.Slice(v, 1)) }
 
-func pdeathsig() int {
-	var sig int32
-	unix.RawSyscall(unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&sig)), 0)
-	return int(sig)
+func bytesOfAll[T any](v []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), len(v)*int(unsafe.Sizeof(*new(T))))
 }
 
 // coreCookie is that of the calling thread: 0 if it shares its core with any.

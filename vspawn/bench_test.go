@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vspawn/vspawn/tests/tiny"
 )
 
 // BenchmarkStartWait compares the start of a static child that does nothing,
@@ -27,7 +29,7 @@ import (
 // With a benchtime of Nx it runs N rounds.
 func BenchmarkStartWait(b *testing.B) {
 	const perRound = 20
-	child := tinyProgram(b, exitAtOnce)
+	child := tiny.Exit(b, 0)
 	peers := goPeers(b, child)
 	peers = append(peers, cPeers(b, child)...)
 

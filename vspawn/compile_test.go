@@ -270,7 +270,7 @@ func TestFor(t *testing.T) {
 	}
 	big := strings.Repeat("x", 100_000) // takes a second block of memory
 	for _, env := range [][]string{{}, {"A=2", "B="}, {big}, nil} {
-		argv := exit.Argv("3")
+		argv := exits(t, 3)
 		other, err := plan.For(argv[0], argv, env)
 		if err != nil {
 			t.Fatal(err)

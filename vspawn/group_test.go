@@ -13,7 +13,7 @@ import (
 // A signal goes to the group that a child leads, and to none where it leads
 // none.
 func TestSignalGroup(t *testing.T) {
-	leader := startHelper(t, &Attr{Pgid: Ptr(0)}, sleep)
+	leader := startSleep(t, &Attr{Pgid: Ptr(0)})
 	if err := leader.SignalGroup(unix.SIGKILL); err != nil {
 		t.Error(err)
 		leader.Kill()
@@ -25,7 +25,7 @@ func TestSignalGroup(t *testing.T) {
 		t.Errorf("got %v once it is reaped", err)
 	}
 
-	member := startHelper(t, nil, sleep)
+	member := startSleep(t, nil)
 	if err := member.SignalGroup(unix.SIGKILL); !errors.Is(err, unix.ESRCH) {
 		t.Errorf("got %v for a child that leads no group", err)
 	}
@@ -44,7 +44,7 @@ func TestPidfd(t *testing.T) {
 	if !f.Pidfd {
 		t.Skip("there is no pidfd")
 	}
-	p := startHelper(t, nil, sleep)
+	p := startSleep(t, nil)
 	fd, err := p.Pidfd()
 	if err != nil {
 		t.Fatal(err)

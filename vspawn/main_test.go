@@ -6,30 +6,22 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 )
 
 func TestMain(m *testing.M) { helper.Main(m) }
 
 var (
-	// exit ends with the status of its argument.
-	exit = helper.New("exit", func(args []string) int {
-		n, _ := strconv.Atoi(args[0])
-		return n
-	})
 	// cat copies its input to its output until the end.
 	cat = helper.New("cat", func([]string) int {
 		io.Copy(os.Stdout, os.Stdin)
 		return 0
 	})
-	// sleep lives until it is killed.
-	sleep = helper.New("sleep", func([]string) int { time.Sleep(time.Hour); return 1 })
 	// list prints its open descriptors as "number:device:inode".
 	list = helper.New("list", func([]string) int {
 		for fd := range 1024 {
@@ -42,10 +34,23 @@ var (
 	})
 )
 
+// exits is the command line of a program that ends with status.
+func exits(tb testing.TB, status byte) []string { return helper.Emulate(tiny.Exit(tb, status)) }
+
+// startSleep starts a program that lives until it is killed.
+func startSleep(t *testing.T, attr *Attr) *Process {
+	t.Helper()
+	return startArgv(t, attr, helper.Emulate(tiny.Sleep(t)))
+}
+
 // startHelper starts a helper.
 func startHelper(t *testing.T, attr *Attr, h *helper.Helper, args ...string) *Process {
 	t.Helper()
-	argv := h.Argv(args...)
+	return startArgv(t, attr, h.Argv(args...))
+}
+
+func startArgv(t *testing.T, attr *Attr, argv []string) *Process {
+	t.Helper()
 	p, err := Start(t.Context(), argv[0], argv, attr)
 	if err != nil {
 		t.Fatal(err)

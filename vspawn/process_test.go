@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 )
 
 // All who wait get the same state, then and later.
@@ -53,7 +54,7 @@ func TestWaitTogether(t *testing.T) {
 func TestWaitContext(t *testing.T) {
 	for _, k := range lesserKernels {
 		withFeatures(t, k.name, k.change, func(t *testing.T) {
-			p := startHelper(t, nil, sleep)
+			p := startSleep(t, nil)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			if _, err := p.Wait(ctx); err != context.Canceled {
@@ -72,7 +73,7 @@ func TestWaitContext(t *testing.T) {
 // Each stop and each continuation is seen once.
 func TestWaitFor(t *testing.T) {
 	helper.SkipEmulated(t, "WCONTINUED")
-	p := startHelper(t, nil, sleep)
+	p := startSleep(t, nil)
 	for range 3 {
 		p.Signal(unix.SIGSTOP)
 		if s, err := p.WaitFor(t.Context(), Stopped|Exited); err != nil || !s.Stopped() || s.Signal() != unix.SIGSTOP {
@@ -97,7 +98,7 @@ func TestWaitFor(t *testing.T) {
 
 // A closed Process is no longer waited for, and its child is anyone's.
 func TestClose(t *testing.T) {
-	p := startHelper(t, nil, sleep)
+	p := startSleep(t, nil)
 	waiting := make(chan error)
 	go func() {
 		_, err := p.Wait(t.Context())
@@ -128,7 +129,7 @@ func TestClose(t *testing.T) {
 func TestWaitStolen(t *testing.T) {
 	for _, k := range lesserKernels {
 		withFeatures(t, k.name, k.change, func(t *testing.T) {
-			p := startHelper(t, nil, exit, "0")
+			p := startArgv(t, nil, exits(t, 0))
 			if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -151,7 +152,7 @@ func TestWaitsHoldNoThread(t *testing.T) {
 		t.Skip("no pidfd here: a wait holds a thread")
 	}
 	const children = 200
-	program := tinyProgram(t, sleepForEver)
+	program := tiny.Sleep(t)
 	before := threads(t)
 	var wg sync.WaitGroup
 	var all []*Process
@@ -189,7 +190,7 @@ func threads(t *testing.T) int {
 func TestWaitExit(t *testing.T) {
 	for _, k := range lesserKernels {
 		withFeatures(t, k.name, k.change, func(t *testing.T) {
-			p := startHelper(t, nil, sleep)
+			p := startSleep(t, nil)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			if err := p.WaitExit(ctx); err != context.Canceled {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/tiny"
 )
 
 // reserve is Reserve for one test.
@@ -116,7 +118,7 @@ func BenchmarkDescriptors(b *testing.B) {
 		many = int(nofileMax(b)) - room // without CAP_SYS_RESOURCE
 	}
 	reserve(b, 3)
-	argv := []string{tinyProgram(b, exitAtOnce)}
+	argv := []string{tiny.Exit(b, 0)}
 	r, w, err := os.Pipe()
 	if err != nil {
 		b.Fatal(err)

@@ -106,7 +106,7 @@ func TestLesserKernels(t *testing.T) {
 				}
 			}
 
-			q := startHelper(t, nil, exit, "7")
+			q := startArgv(t, nil, exits(t, 7))
 			if s, err := q.Wait(t.Context()); err != nil || s.ExitCode() != 7 || s.Pid() != q.Pid() {
 				t.Errorf("got %v, %v, want exit status 7", s, err)
 			}
@@ -131,7 +131,7 @@ func TestStartCancelled(t *testing.T) {
 	defer r.Close()
 	defer w.Close()
 	forever := &[2]uint64{1 << 40, 0} // struct timespec
-	argv := exit.Argv("0")
+	argv := exits(t, 0)
 	plan, err := Compile(argv[0], argv, &Attr{Syscalls: []Syscall{
 		{Name: "write", Nr: unix.SYS_WRITE, Args: [6]uintptr{w.Fd(), pointer(forever), 1}},
 		{Name: "nanosleep", Nr: unix.SYS_NANOSLEEP, Args: [6]uintptr{pointer(forever)}},
@@ -184,7 +184,7 @@ func TestAllocations(t *testing.T) {
 		t.Skip("the race detector makes sync.Pool drop what it is given")
 	}
 	helper.SkipEmulated(t, "start without a report pipe")
-	argv := exit.Argv("0")
+	argv := exits(t, 0)
 	plan, err := Compile(argv[0], argv, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -83,10 +83,16 @@ func self() []string {
 	if err != nil {
 		panic(err)
 	}
+	return Emulate(exe)
+}
+
+// Emulate is the command line that starts a program for this machine, which
+// the kernel may be unable to do.
+func Emulate(program string) []string {
 	if e := emulator(); e != "" {
-		return []string{e, exe}
+		return []string{e, program}
 	}
-	return []string{exe}
+	return []string{program}
 }
 
 // emulator is the path of the qemu-user that runs us, or "". qemu answers
@@ -130,6 +136,20 @@ func SkipEmulated(t testing.TB, needs string) {
 	}
 }
 
+// Rounds is how often a stress test does a thing: n times, but in an emulated
+// machine, where all takes some twenty times as long, a fifth of that.
+func Rounds(n int) int {
+	if os.Getenv("VSPAWN_TARGET") != "" {
+		return (n + 4) / 5
+	}
+	return n
+}
+
+var atExit []func()
+
+// AtExit has f called after the last test.
+func AtExit(f func()) { atExit = append(atExit, f) }
+
 // Main runs the helper that the command line selects, or else the tests, and
 // exits. The run fails if a test has left a child or a descriptor behind, or
 // if no test of a full run has used some helper.
@@ -157,6 +177,9 @@ func Main(m *testing.M) {
 	}
 	before := descriptors()
 	code := m.Run()
+	for _, f := range atExit {
+		f()
+	}
 	for _, leak := range slices.Concat(children(), opened(before), unused()) {
 		fmt.Fprintln(os.Stderr, "FAIL: leak check:", leak)
 		code = max(code, 1)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/noop"
+	"github.com/vspawn/vspawn/tests/tiny"
 )
 
 // runs are the two packages' ways to run a command.
@@ -32,7 +32,7 @@ func TestAllocations(t *testing.T) {
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		t.Skip("the race detector empties pools")
 	}
-	argv := exit.Argv("0")
+	argv := []string{tiny.Exit(t, 0)}
 	allocations := func(way string) float64 {
 		return testing.AllocsPerRun(20, func() {
 			if err := runs[way](argv); err != nil {
@@ -51,7 +51,7 @@ func TestAllocations(t *testing.T) {
 // and in the child before its exec.
 func TestSystemCalls(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace")
-	child := noop.Write(t) // a Go program would take longer to start than to count
+	child := tiny.Exit(t, 0) // a Go program would take longer to start than to count
 	calls := func(way string, n int) int {
 		argv := looper.Argv(way, strconv.Itoa(n), child)
 		out, err := tracer.Command(argv...).Output()
@@ -65,7 +65,7 @@ func TestSystemCalls(t *testing.T) {
 		return calls
 	}
 	each := func(way string) int {
-		const few, many = 3, 13 // what a program does once is not to count
+		const few, many = 2, 7 // what a program does once is not to count
 		return (calls(way, many) - calls(way, few)) / (many - few)
 	}
 	own, std := each("own"), each("std")
@@ -145,10 +145,7 @@ func systemCalls(argv []string) int {
 // BenchmarkRun runs a command by either package in turn, so that a machine
 // that slows down slows both, and gives the medians.
 func BenchmarkRun(b *testing.B) {
-	argv := exit.Argv("0")
-	if program, err := LookPath("true"); err == nil { // which has less to do
-		argv = []string{program}
-	}
+	argv := []string{tiny.Exit(b, 0)}
 	took := map[string][]time.Duration{}
 	for b.Loop() {
 		for way, run := range runs {

@@ -15,7 +15,6 @@ import (
 	"reflect"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,17 +24,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
 func TestMain(m *testing.M) { helper.Main(m) }
 
 var (
-	// exit ends with the status of its argument.
-	exit = helper.New("exit", func(args []string) int {
-		n, _ := strconv.Atoi(args[0])
-		return n
-	})
 	// say writes its arguments to its output and its error output.
 	say = helper.New("say", func(args []string) int {
 		fmt.Println(args[0])
@@ -47,25 +42,63 @@ var (
 		io.Copy(os.Stdout, os.Stdin)
 		return 0
 	})
-	// facts prints what a child can be given.
-	facts = helper.New("facts", func([]string) int {
-		groups, _ := os.Getgroups()
-		sid, _ := unix.Getsid(0)
-		dir, _ := os.Getwd()
-		pdeathsig := 0
-		unix.Prctl(unix.PR_GET_PDEATHSIG, pointer(&pdeathsig), 0, 0, 0)
-		_, open := os.Stat("/proc/self/fd/77")
-		umask := unix.Umask(0)
-		fmt.Println("leads", os.Getpid() == sid, unix.Getpgrp() == os.Getpid(), "dir", dir, os.Getenv("PWD"),
-			"ids", os.Getuid(), os.Getgid(), groups, "pdeathsig", pdeathsig, "77", open == nil, "umask", umask)
-		for _, ns := range []string{"mnt", "uts", "user"} {
-			link, _ := os.Readlink("/proc/self/ns/" + ns)
-			own, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", os.Getppid(), ns))
-			fmt.Println(ns, "is new", link != own)
-		}
-		return 0
-	})
 )
+
+// zero is a Command of a program that ends at once.
+func zero(t *testing.T) *Cmd {
+	t.Helper()
+	argv := helper.Emulate(tiny.Exit(t, 0))
+	return Command(argv[0], argv[1:]...)
+}
+
+// facts is what a child has been given, by way of its puppet.
+func facts(t *testing.T, p *tiny.Puppet) string {
+	t.Helper()
+	groups := make([]byte, 128)
+	var dir [256]byte
+	var pdeathsig [4]byte
+	environ := make([]byte, 16384)
+	calls := map[string]*tiny.Call{}
+	var order []*tiny.Call
+	ask := func(name string, nr int, args ...any) *tiny.Call {
+		c := &tiny.Call{Nr: nr, Args: args}
+		calls[name], order = c, append(order, c)
+		return c
+	}
+	ask("pid", unix.SYS_GETPID)
+	ask("session", unix.SYS_GETSID, 0)
+	ask("group", unix.SYS_GETPGID, 0)
+	ask("directory", unix.SYS_GETCWD, dir[:], len(dir))
+	ask("uid", unix.SYS_GETUID)
+	ask("gid", unix.SYS_GETGID)
+	ask("groups", unix.SYS_GETGROUPS, len(groups)/4, groups)
+	ask("pdeathsig", unix.SYS_PRCTL, unix.PR_GET_PDEATHSIG, pdeathsig[:])
+	ask("umask", unix.SYS_UMASK, 0)
+	ask("177", unix.SYS_FCNTL, 177, unix.F_GETFD)
+	ask("environ", unix.SYS_OPENAT, unix.AT_FDCWD, "/proc/self/environ", unix.O_RDONLY)
+	links := map[string][]byte{}
+	for _, ns := range []string{"mnt", "uts", "user"} {
+		links[ns] = make([]byte, 64)
+		ask(ns, unix.SYS_READLINKAT, unix.AT_FDCWD, "/proc/self/ns/"+ns, links[ns], 64)
+	}
+	if err := p.Do(order...); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Do(&tiny.Call{Nr: unix.SYS_READ, Args: []any{calls["environ"].Result, environ, len(environ)}}); err != nil {
+		t.Fatal(err)
+	}
+	_, pwd, _ := strings.Cut("\x00"+string(environ), "\x00PWD=")
+	pwd, _, _ = strings.Cut(pwd, "\x00")
+	is := func(name string) int { return calls[name].Result }
+	var out strings.Builder
+	fmt.Fprintln(&out, "leads", is("session") == is("pid"), is("group") == is("pid"), "dir", unix.ByteSliceToString(dir[:]), pwd,
+		"ids", is("uid"), is("gid"), is("groups"), groups, "pdeathsig", pdeathsig, "177", is("177") >= 0, "umask", is("umask"))
+	for _, ns := range []string{"mnt", "uts", "user"} {
+		own, _ := os.Readlink("/proc/self/ns/" + ns)
+		fmt.Fprintln(&out, ns, "is new", unix.ByteSliceToString(links[ns]) != own)
+	}
+	return out.String()
+}
 
 // command is a Command of a helper's.
 func command(h *helper.Helper, args ...string) *Cmd {
@@ -133,7 +166,7 @@ func TestErrors(t *testing.T) {
 		}
 		return c
 	}
-	zero := exit.Argv("0")
+	program := tiny.Exit(t, 0)
 	for _, c := range []struct {
 		name     string
 		own, std error
@@ -141,16 +174,16 @@ func TestErrors(t *testing.T) {
 		{"no file", (&Cmd{Path: "/not/here"}).Run(), (&osexec.Cmd{Path: "/not/here"}).Run()},
 		{"no program", (&Cmd{Path: noProgram}).Run(), (&osexec.Cmd{Path: noProgram}).Run()},
 		{"no right", (&Cmd{Path: "/dev/null"}).Run(), (&osexec.Cmd{Path: "/dev/null"}).Run()},
-		{"no directory", (&Cmd{Path: zero[0], Dir: "/not/here"}).Run(), (&osexec.Cmd{Path: zero[0], Dir: "/not/here"}).Run()},
+		{"no directory", (&Cmd{Path: program, Dir: "/not/here"}).Run(), (&osexec.Cmd{Path: program, Dir: "/not/here"}).Run()},
 		{"no command", (&Cmd{}).Run(), (&osexec.Cmd{}).Run()},
 		{"not found", Command("there-is-none").Run(), osexec.Command("there-is-none").Run()},
-		{"context", CommandContext(done, zero[0]).Run(), osexec.CommandContext(done, zero[0]).Run()},
-		{"cancel", (&Cmd{Path: zero[0], Cancel: func() error { return nil }}).Run(), (&osexec.Cmd{Path: zero[0], Cancel: func() error { return nil }}).Run()},
-		{"again", started(command(exit, "0")).Start(), started(osexec.Command(zero[0], zero[1:]...)).Start()},
-		{"wait again", started(command(exit, "0")).Wait(), started(osexec.Command(zero[0], zero[1:]...)).Wait()},
+		{"context", CommandContext(done, program).Run(), osexec.CommandContext(done, program).Run()},
+		{"cancel", (&Cmd{Path: program, Cancel: func() error { return nil }}).Run(), (&osexec.Cmd{Path: program, Cancel: func() error { return nil }}).Run()},
+		{"again", started(zero(t)).Start(), started(osexec.Command(zero(t).Path, zero(t).Args[1:]...)).Start()},
+		{"wait again", started(zero(t)).Wait(), started(osexec.Command(zero(t).Path, zero(t).Args[1:]...)).Wait()},
 		{"not started", (&Cmd{}).Wait(), (&osexec.Cmd{}).Wait()},
-		{"environment", (&Cmd{Path: zero[0], Env: []string{"A=\x00"}}).Run(), (&osexec.Cmd{Path: zero[0], Env: []string{"A=\x00"}}).Run()},
-		{"root", (&Cmd{Path: zero[0], SysProcAttr: &syscall.SysProcAttr{Chroot: "/not/here"}}).Run(), (&osexec.Cmd{Path: zero[0], SysProcAttr: &syscall.SysProcAttr{Chroot: "/not/here"}}).Run()},
+		{"environment", (&Cmd{Path: program, Env: []string{"A=\x00"}}).Run(), (&osexec.Cmd{Path: program, Env: []string{"A=\x00"}}).Run()},
+		{"root", (&Cmd{Path: program, SysProcAttr: &syscall.SysProcAttr{Chroot: "/not/here"}}).Run(), (&osexec.Cmd{Path: program, SysProcAttr: &syscall.SysProcAttr{Chroot: "/not/here"}}).Run()},
 	} {
 		if c.own == nil || c.std == nil || c.own.Error() != c.std.Error() {
 			t.Errorf("%s: got %v, os/exec gives %v", c.name, c.own, c.std)
@@ -165,7 +198,7 @@ func TestErrors(t *testing.T) {
 
 // Each field of SysProcAttr does the same as under os/exec.
 func TestSysProcAttr(t *testing.T) {
-	high, err := unix.FcntlInt(0, unix.F_DUPFD, 77) // not close-on-exec: inherited
+	high, err := unix.FcntlInt(0, unix.F_DUPFD, 177) // not close-on-exec: inherited
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,42 +231,33 @@ func TestSysProcAttr(t *testing.T) {
 					t.Skip("needs root")
 				}
 			}
-			argv := facts.Argv()
-			if c.root { // another user may not reach the test binary
-				argv[0] = copyOf(t, argv[0])
-			}
+			argv := tiny.Argv(t)
 			own, std := Command(argv[0], argv[1:]...), osexec.Command(argv[0], argv[1:]...)
 			own.SysProcAttr, std.SysProcAttr = c.attr, c.attr
 			own.Dir, std.Dir = "/", "/"
-			got, err := own.CombinedOutput()
-			if err != nil {
+			forOwn, forStd := tiny.New(t), tiny.New(t)
+			own.ExtraFiles, std.ExtraFiles = extra(forOwn), extra(forStd)
+			if err := errors.Join(own.Start(), std.Start()); err != nil {
 				t.Fatal(err)
 			}
-			want, err := std.CombinedOutput()
-			if err != nil {
-				t.Fatal(err)
+			got, want := facts(t, forOwn), facts(t, forStd)
+			forOwn.Close()
+			forStd.Close()
+			if err := errors.Join(own.Wait(), std.Wait()); err != nil {
+				t.Error(err)
 			}
-			if !bytes.Equal(got, want) {
+			if got != want {
 				t.Errorf("got\n%s\nos/exec gives\n%s", got, want)
 			}
 		})
 	}
 }
 
-// copyOf is a copy of a program that anyone can run.
-func copyOf(t *testing.T, program string) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "exec-test-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	data, err := os.ReadFile(program)
-	name := filepath.Join(dir, "copy")
-	if err := errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(name, data, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	return name
+// extra are the ExtraFiles for a puppet.
+func extra(p *tiny.Puppet) []*os.File {
+	files := make([]*os.File, tiny.FD-3+1)
+	files[tiny.FD-3] = p.Child
+	return files
 }
 
 // A field that this package doesn't know is refused by its name, and the table
@@ -320,7 +344,7 @@ func TestPlan(t *testing.T) {
 
 // Attr gives what os/exec has not, and a child without leaked descriptors.
 func TestAttr(t *testing.T) {
-	high, err := unix.FcntlInt(0, unix.F_DUPFD, 77)
+	high, err := unix.FcntlInt(0, unix.F_DUPFD, 177)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -329,22 +353,62 @@ func TestAttr(t *testing.T) {
 		attr *vspawn.Attr
 		want string
 	}{
-		{nil, "77 true"},
-		{&vspawn.Attr{Umask: vspawn.Ptr(0o27)}, "77 false umask 23"},
-		{&vspawn.Attr{InheritFiles: true}, "77 true"},
+		{nil, "177 true"},
+		{&vspawn.Attr{Umask: vspawn.Ptr(0o27)}, "177 false umask 23"},
+		{&vspawn.Attr{InheritFiles: true}, "177 true"},
 	} {
-		cmd := command(facts)
-		cmd.Attr = c.attr
-		if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), c.want) {
-			t.Errorf("got %s, %v, want %s", out, err, c.want)
+		argv, puppet := tiny.Argv(t), tiny.New(t)
+		cmd := Command(argv[0], argv[1:]...)
+		cmd.Attr, cmd.ExtraFiles = c.attr, extra(puppet)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if got := facts(t, puppet); !strings.Contains(got, c.want) {
+			t.Errorf("got %s, want %s", got, c.want)
+		}
+		puppet.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
 		}
 	}
-	argv := exit.Argv("0")
-	cmd := Command(argv[0], argv[1:]...)
+	cmd := zero(t)
 	cmd.Attr = &vspawn.Attr{Chroot: "/not/here"}
 	var e *vspawn.Error
 	if err := cmd.Run(); !errors.As(err, &e) || e.Step != "chroot" {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A nil among ExtraFiles, and a closed file in the standard's places, is a
+// closed descriptor, whatever the parent has open there.
+func TestClosed(t *testing.T) {
+	gone, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	high, err := unix.FcntlInt(0, unix.F_DUPFD, 77)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(high)
+	for _, attr := range []*vspawn.Attr{nil, {Umask: vspawn.Ptr(0)}, {InheritFiles: true, Files: []vspawn.File{{Child: 78, Parent: 2}}}} {
+		argv, puppet := tiny.Argv(t), tiny.New(t)
+		cmd := Command(argv[0], argv[1:]...)
+		cmd.Stdin, cmd.ExtraFiles, cmd.Attr = gone, extra(puppet), attr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for fd, open := range map[int]bool{0: false, 1: true, 2: true, 77: false, 78: attr != nil && attr.Files != nil} {
+			c := &tiny.Call{Nr: unix.SYS_FCNTL, Args: []any{fd, unix.F_GETFD}}
+			if err := puppet.Do(c); err != nil || (c.Err() == nil) != open {
+				t.Errorf("with Attr %t: descriptor %d: %v, %v, want it open: %t", attr != nil, fd, c.Err(), err, open)
+			}
+		}
+		puppet.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -355,7 +419,7 @@ func TestPidFD(t *testing.T) {
 		t.Fatal(err)
 	}
 	fd := -2
-	c := command(exit, "0")
+	c := zero(t)
 	c.SysProcAttr = &syscall.SysProcAttr{PidFD: &fd}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -379,7 +443,8 @@ func TestPtrace(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace")
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	c := command(exit, "3")
+	argv := helper.Emulate(tiny.Exit(t, 3))
+	c := Command(argv[0], argv[1:]...)
 	c.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -400,7 +465,7 @@ func TestPtrace(t *testing.T) {
 func TestProcessWait(t *testing.T) {
 	before := count(t, "/proc/self/fd")
 	for range 10 {
-		c := command(exit, "0")
+		c := zero(t)
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -426,19 +491,16 @@ func TestThreads(t *testing.T) {
 	const children = 100
 	before := count(t, "/proc/self/task")
 	var wg sync.WaitGroup
-	var pipes []io.Closer
+	var all []*Cmd
+	argv := helper.Emulate(tiny.Sleep(t))
 	for range children {
-		c := command(cat)
-		in, err := c.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := Command(argv[0], argv[1:]...)
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
-		pipes = append(pipes, in)
+		all = append(all, c)
 		wg.Go(func() {
-			if err := c.Wait(); err != nil {
+			if err := c.Wait(); err == nil || err.Error() != "signal: killed" {
 				t.Error(err)
 			}
 		})
@@ -450,8 +512,10 @@ func TestThreads(t *testing.T) {
 	if now := count(t, "/proc/self/task"); now > before+10 {
 		t.Errorf("%d threads wait for %d children", now-before, children)
 	}
-	for _, p := range pipes {
-		p.Close()
+	for _, c := range all {
+		if err := c.Process.Kill(); err != nil {
+			t.Error(err)
+		}
 	}
 	wg.Wait()
 }

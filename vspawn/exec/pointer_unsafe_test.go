@@ -1,5 +1,0 @@
-package exec
-
-import "unsafe"
-
-func pointer(p *int) uintptr { return uintptr(unsafe.Pointer(p)) }

@@ -97,7 +97,7 @@ func TestElsewhere(t *testing.T) {
 // counted.
 func repeatResults(t *testing.T, out string) (passed int) {
 	startLine := regexp.MustCompile(`^=== (?:RUN|NAME|CONT) +(\S+)`)
-	resultLine := regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+) `)
+	resultLine := regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+) \((.*)\)`)
 	logs := map[string]string{} // by test
 	var current string
 	for line := range strings.Lines(out) {
@@ -111,6 +111,7 @@ func repeatResults(t *testing.T, out string) (passed int) {
 			continue
 		}
 		t.Run(m[2], func(t *testing.T) {
+			t.Log("took ", m[3])
 			switch log := strings.TrimSpace(logs[m[2]]); m[1] {
 			case "FAIL":
 				t.Error(log)

@@ -72,8 +72,9 @@ var schedulingKinds = []spawnKind{
 	}},
 	{"Affinity", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		last, want := -1, unix.CPUSet{}
+		own := ownState().Scheduling.Affinity
 		for cpu := range 1024 {
-			if ownState().Scheduling.Affinity.IsSet(cpu) {
+			if own.IsSet(cpu) {
 				last = cpu
 			}
 		}

@@ -8,8 +8,6 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -55,27 +53,18 @@ func TestAllocations(t *testing.T) {
 // and in the child before its exec.
 func TestSystemCalls(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace")
-	child := tiny.Exit(t, 0) // a Go program would take longer to start than to count
-	calls := func(way string, n int) int {
-		argv := looper.Argv(way, strconv.Itoa(n), child)
+	argv := looper.Argv(tiny.Exit(t, 0)) // a Go program would take longer to start than to count
+	own, std := 0, 0
+	for range 3 { // on a busy machine the scheduler adds some
 		out, err := tracer.Command(argv...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		calls, err := strconv.Atoi(strings.TrimSpace(string(out)))
-		if err != nil {
-			t.Fatal(err)
+		if _, err := fmt.Sscan(string(out), &own, &std); err != nil {
+			t.Fatalf("the tracer says %q: %v", out, err)
 		}
-		return calls
-	}
-	each := func(way string) int {
-		const few, many = 2, 7 // what a program does once is not to count
-		return (calls(way, many) - calls(way, few)) / (many - few)
-	}
-	own, std := each("own"), each("std")
-	for range 4 {
-		if own*2 > std { // on a busy machine the scheduler adds some
-			own = min(own, each("own"))
+		if own*2 <= std {
+			break
 		}
 	}
 	t.Logf("%d system calls, os/exec %d", own, std)
@@ -84,27 +73,44 @@ func TestSystemCalls(t *testing.T) {
 	}
 }
 
-// looper runs a command a number of times.
-var looper = helper.New("loop", func(args []string) int {
-	n, _ := strconv.Atoi(args[1])
-	for range n {
-		if err := runs[args[0]](args[2:]); err != nil {
-			panic(err)
+// counted is how often looper runs a command between two marks.
+const counted = 5
+
+// mark is the signal by which looper tells where it is.
+const mark = unix.SIGUSR2
+
+// looper runs a command by each package: once, since what a program does once
+// is not to count, and then between marks.
+var looper = helper.New("loop", func(argv []string) int {
+	for _, way := range []string{"own", "std"} {
+		for i := range 1 + counted {
+			if err := runs[way](argv); err != nil {
+				panic(err)
+			}
+			if i == 0 || i == counted {
+				unix.Kill(unix.Getpid(), mark)
+			}
 		}
 	}
 	return 0
 })
 
-// tracer prints the system calls of a program. It is a process of its own since
-// it waits for whatever child there is.
-var tracer = helper.New("trace", func(args []string) int {
+// tracer prints the system calls that a looper makes for a command by each
+// package. It is a process of its own since it waits for whatever child there
+// is.
+var tracer = helper.New("trace", func(argv []string) int {
 	runtime.LockOSThread() // the tracer is a thread
-	fmt.Println(systemCalls(args))
+	at := systemCalls(argv)
+	if len(at) != 4 {
+		panic(fmt.Sprint("marks at ", at))
+	}
+	fmt.Println((at[1]-at[0])/counted, (at[3]-at[2])/counted)
 	return 0
 })
 
-// systemCalls counts those of a program and of its children before their exec.
-func systemCalls(argv []string) int {
+// systemCalls counts those of a program and of its children before their exec,
+// and gives how many there were at each of its marks.
+func systemCalls(argv []string) (at []int) {
 	tracee, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
 		Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Ptrace: true},
 	})
@@ -119,7 +125,7 @@ func systemCalls(argv []string) int {
 		case err == unix.EINTR:
 			continue
 		case err == unix.ECHILD:
-			return stops / 2 // one as it begins, one as it ends
+			return at
 		case err != nil:
 			panic(err)
 		case !status.Stopped():
@@ -136,6 +142,8 @@ func systemCalls(argv []string) int {
 		switch s := status.StopSignal(); {
 		case s == systemCall:
 			stops++
+		case s == mark:
+			at = append(at, stops/2) // a call has one as it begins, and one as it ends
 		case status.TrapCause() == unix.PTRACE_EVENT_EXEC:
 			unix.PtraceDetach(pid)
 			continue

@@ -17,8 +17,9 @@ import (
 )
 
 // DefaultStack is the size of the first thread's stack, in bytes. Go's part of it
-// is 64 KiB; arguments and environment are above that.
-const DefaultStack = 256 << 10
+// is 32 KiB. Arguments and environment, of which the kernel takes 128 KiB at most,
+// are above that.
+const DefaultStack = 176 << 10
 
 // DefaultMaxOrder is the kernel's own, for blocks of up to 4 MiB.
 const DefaultMaxOrder = 10

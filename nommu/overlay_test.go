@@ -34,11 +34,11 @@ func TestEditFiles(t *testing.T) {
 
 func TestEditFilesAdds(t *testing.T) {
 	files, err := editFiles(fstest.MapFS{}, 25, nil)
-	if err != nil || files["runtime/nommu_unsafe.go"] == "" {
+	if err != nil || files["runtime/mem_nommu_unsafe.go"] == "" {
 		t.Errorf("got %d files, %v", len(files), err)
 	}
-	src := fstest.MapFS{"runtime/nommu_unsafe.go": {}}
-	if _, err := editFiles(src, 25, nil); err == nil || !strings.Contains(err.Error(), "a file runtime/nommu_unsafe.go of its own") {
+	src := fstest.MapFS{"runtime/mem_nommu_unsafe.go": {}}
+	if _, err := editFiles(src, 25, nil); err == nil || !strings.Contains(err.Error(), "a file runtime/mem_nommu_unsafe.go of its own") {
 		t.Errorf("a file of the same name: got %v", err)
 	}
 }

@@ -14,10 +14,10 @@ type edit struct {
 // Why the edits are made.
 const (
 	physical = "addresses are physical, and a table for all of them is real memory"
-	grain    = "the heap grows by 512 KiB, not 64 MiB, since all of it is real memory"
+	arenas   = "an arena's tables are real memory, so it spans 512 KiB, not 64 MiB"
 	noPlace  = "the kernel chooses each address"
 	ours     = "memory is not protected, moved or paged there: _runtime has another"
-	whole    = "memory is given back in whole chunks, and may come again: _runtime has another"
+	grains   = "the heap grows and shrinks by 64 KiB, at any address: _runtime has another"
 	small    = "what is kept in store for a large program is real memory in a small one"
 	clock    = "reading the clock's register traps under a kernel in M-mode"
 	fips     = "32 MiB for FIPS mode, which is not for this target, would be real memory in each program with crypto"
@@ -31,10 +31,10 @@ var edits = []edit{
 	{file: "runtime/mpagealloc_32bit.go", old: "//go:build 386 ||", new: "//go:build riscv64 || 386 ||", why: physical},
 	{file: "runtime/mpagealloc_32bit.go", old: "pallocChunksL1Bits = 0", new: "pallocChunksL1Bits = 6", why: physical},
 	{file: "runtime/mpagealloc_64bit.go", old: "|| riscv64 ||", new: "||", why: physical},
-	{file: "runtime/malloc.go", old: "logHeapArenaBytes = (6+20)*(", new: "logHeapArenaBytes = 19*(", why: grain},
-	{file: "runtime/mpagealloc.go", old: "logPallocChunkPages = 9", new: "logPallocChunkPages = 6", why: grain},
-	{file: "runtime/mgcmark.go", old: "pagesPerSpanRoot = 512\n", new: "pagesPerSpanRoot = 64\n", why: grain, before: 26},
-	{file: "runtime/mheap.go", old: "pagesPerReclaimerChunk = 512\n", new: "pagesPerReclaimerChunk = 64\n", why: grain, before: 26},
+	{file: "runtime/malloc.go", old: "logHeapArenaBytes = (6+20)*(", new: "logHeapArenaBytes = 19*(", why: arenas},
+	{file: "runtime/mpagealloc.go", old: "logPallocChunkPages = 9", new: "logPallocChunkPages = 6", why: arenas},
+	{file: "runtime/mgcmark.go", old: "pagesPerSpanRoot = 512\n", new: "pagesPerSpanRoot = 64\n", why: arenas, before: 26},
+	{file: "runtime/mheap.go", old: "pagesPerReclaimerChunk = 512\n", new: "pagesPerReclaimerChunk = 64\n", why: arenas, before: 26},
 	{file: "runtime/malloc.go", old: "if isSbrkPlatform {\n\t\t// Don't generate hints", new: "if true {\n\t\t// Don't generate hints", why: noPlace},
 	{file: "runtime/malloc.go", old: "randomizeHeapBase = goexperiment", new: "randomizeHeapBase = false && goexperiment", why: noPlace, since: 26},
 
@@ -51,14 +51,20 @@ var edits = []edit{
 	{file: "runtime/mem_linux.go", old: "func sysMapOS(", new: "func mmuSysMapOS(", why: ours},
 	{file: "runtime/mem_linux.go", old: "func needZeroAfterSysUnusedOS(", new: "func mmuNeedZeroAfterSysUnusedOS(", why: ours, since: 26},
 
-	// Memory back to the kernel.
-	{file: "runtime/mgcscavenge.go", old: "func (p *pageAlloc) scavenge(", new: "func (p *pageAlloc) mmuScavenge(", why: whole},
-	{file: "runtime/mgcscavenge.go", old: "func (s *scavengeIndex) alloc(", new: "func (s *scavengeIndex) mmuAlloc(", why: whole},
-	{file: "runtime/mgcscavenge.go", old: "func (s *scavengeIndex) free(", new: "func (s *scavengeIndex) mmuFree(", why: whole},
+	// The heap's growing and shrinking.
+	{file: "runtime/malloc.go", old: "func (h *mheap) sysAlloc(", new: "func (h *mheap) mmuSysAlloc(", why: grains},
+	{file: "runtime/malloc.go", old: "\tn = alignUp(n, heapArenaBytes)\n", new: "\tn = alignUp(n, heapGrain)\n", why: grains},
+	{file: "runtime/malloc.go", old: "sysReserveAligned(nil, n, heapArenaBytes, \"heap\")", new: "sysReserveAligned(nil, n, heapGrain, \"heap\")", why: grains},
+	{file: "runtime/malloc.go", old: "if uintptr(v)&(heapArenaBytes-1) != 0 {", new: "if uintptr(v)&(heapGrain-1) != 0 {", why: grains},
+	{file: "runtime/malloc.go", old: "\t\t\tthrow(\"arena already initialized\")\n", new: "\t\t\tcontinue\n", why: grains},
+	{file: "runtime/mheap.go", old: "ask := alignUp(npage, pallocChunkPages) * pageSize", new: "ask := alignUp(npage, heapGrainPages) * pageSize", why: grains},
+	{file: "runtime/mheap.go", old: "h.pages.grow(h.curArena.base, size)", new: "h.pages.growGrains(h.curArena.base, size)", why: grains},
+	{file: "runtime/mheap.go", old: "h.pages.grow(v, nBase-v)", new: "h.pages.growGrains(v, nBase-v)", why: grains},
+	{file: "runtime/mgcscavenge.go", old: "func (p *pageAlloc) scavenge(", new: "func (p *pageAlloc) mmuScavenge(", why: grains},
+	{file: "runtime/mgcscavenge.go", old: "func (s *scavengeIndex) alloc(", new: "func (s *scavengeIndex) mmuAlloc(", why: grains},
+	{file: "runtime/mgcscavenge.go", old: "func (s *scavengeIndex) free(", new: "func (s *scavengeIndex) mmuFree(", why: grains},
+	{file: "runtime/mpagealloc_32bit.go", old: "s.chunks = scavengeIndexArray[:]", new: "s.chunks = nil", why: grains},
 	{file: "runtime/mgcscavenge.go", old: "scavengePercent = 1 //", new: "scavengePercent = 10 //", why: "what one program keeps, no other has"},
-	{file: "runtime/mpagealloc_32bit.go", old: "s.chunks = scavengeIndexArray[:]", new: "s.chunks = nil", why: whole},
-	{file: "runtime/mheap.go", old: "h.pages.grow(v, nBase-v)", new: "h.pages.growOrRegrow(v, nBase-v)", why: whole},
-	{file: "runtime/malloc.go", old: "\t\t\tthrow(\"arena already initialized\")\n", new: "\t\t\tl2[ri.l2()].zeroedBase = 0\n\t\t\tcontinue\n", why: whole},
 
 	// What each process has, used or not.
 	{file: "runtime/mgcpacer.go", old: "(1-goexperiment.HeapMinimum512KiBInt)*(4<<20)", new: "(1-goexperiment.HeapMinimum512KiBInt)*(512<<10)", why: small},

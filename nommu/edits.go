@@ -18,6 +18,7 @@ const (
 	noPlace  = "the kernel chooses each address"
 	ours     = "memory is not protected, moved or paged there: _runtime has another"
 	grains   = "the heap grows and shrinks by 64 KiB, at any address: _runtime has another"
+	soon     = "what one program keeps, no other can have"
 	small    = "what is kept in store for a large program is real memory in a small one"
 	clock    = "reading the clock's register traps under a kernel in M-mode"
 	fips     = "32 MiB for FIPS mode, which is not for this target, would be real memory in each program with crypto"
@@ -64,7 +65,9 @@ var edits = []edit{
 	{file: "runtime/mgcscavenge.go", old: "func (s *scavengeIndex) alloc(", new: "func (s *scavengeIndex) mmuAlloc(", why: grains},
 	{file: "runtime/mgcscavenge.go", old: "func (s *scavengeIndex) free(", new: "func (s *scavengeIndex) mmuFree(", why: grains},
 	{file: "runtime/mpagealloc_32bit.go", old: "s.chunks = scavengeIndexArray[:]", new: "s.chunks = nil", why: grains},
-	{file: "runtime/mgcscavenge.go", old: "scavengePercent = 1 //", new: "scavengePercent = 10 //", why: "what one program keeps, no other has"},
+	{file: "runtime/mgcscavenge.go", old: "scavengePercent = 1 //", new: "scavengePercent = 10 //", why: soon},
+	{file: "runtime/mgcscavenge.go", old: "startingScavSleepRatio = 0.001", new: "startingScavSleepRatio = 0.1", why: soon},
+	{file: "runtime/mgcscavenge.go", old: "min: 0.001,", new: "min: 0.1,", why: soon},
 
 	// What each process has, used or not.
 	{file: "runtime/mgcpacer.go", old: "(1-goexperiment.HeapMinimum512KiBInt)*(4<<20)", new: "(1-goexperiment.HeapMinimum512KiBInt)*(512<<10)", why: small},

@@ -11,7 +11,7 @@ import (
 const (
 	entryMark   = "gonommu1"
 	entryHeader = 8 // from the entry point
-	entryLength = 32
+	entryLength = 40
 )
 
 // makeImage gives the file for the kernel: the program, moved to address 0, with
@@ -48,6 +48,7 @@ func makeImage(links []*program, stack uint64) ([]byte, error) {
 	byteOrder.PutUint64(header[8:], entry)
 	byteOrder.PutUint64(header[16:], tableAt)
 	byteOrder.PutUint64(header[24:], tableEnd)
+	byteOrder.PutUint64(header[32:], alignUp(stack, pageSize))
 
 	var progs []elf.Prog64
 	if n := p.note; n != nil {

@@ -20,7 +20,7 @@ const toolexecArg = "nommu-toolexec"
 
 // format is part of the linker's identity. Change it when the same input would
 // give another file: the go command does not link again what is up to date.
-const format = "1"
+const format = "2"
 
 func init() {
 	if len(os.Args) > 1 && os.Args[1] == toolexecArg {

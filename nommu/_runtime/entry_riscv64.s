@@ -1,8 +1,8 @@
 #include "textflag.h"
 
 // The entry point of a program that a kernel without an MMU loads. It relocates
-// the program, and goes on with Go's own entry point. The stack, with argc, argv,
-// envp and auxv, is left alone.
+// the program, gives back what will not be used of the stack, and goes on with
+// Go's own entry point. argc, argv, envp and auxv are left alone.
 //
 // register table:
 //	X5	this function's address
@@ -14,6 +14,7 @@
 //	X11	address that the next bitmap begins at
 //	X12	address of a word
 //	X13	scratch
+//	X10, X11, X17	arguments and number of system calls, at the end
 //
 // func rt0_nommu()
 TEXT _rt0_nommu(SB),NOSPLIT|NOFRAME,$0-0
@@ -21,10 +22,12 @@ TEXT _rt0_nommu(SB),NOSPLIT|NOFRAME,$0-0
 	JMP	start
 	PCALIGN	$8
 	// The header, filled in when the file is written: a mark to know it by, this
-	// function's address, the table's beginning and its end. Addresses count
-	// from the beginning of the block.
+	// function's address, the table's beginning and its end, the size of the
+	// stack. Addresses count from the beginning of the block.
 	WORD	$0x6f6e6f67
 	WORD	$0x31756d6d
+	WORD	$0
+	WORD	$0
 	WORD	$0
 	WORD	$0
 	WORD	$0
@@ -75,4 +78,21 @@ clear:
 	ADD	$8, X7
 	JMP	clear
 done:
+
+	// The kernel has made the stack large enough for all arguments that there
+	// might be. They are at its top; Go uses 32 KiB below them. Its bottom is
+	// where brk begins, which Go does not use.
+	MOV	$214, X17	// brk
+	MOV	$0, X10
+	ECALL
+	MOV	40(X5), X13
+	ADD	X10, X13
+	BGEU	X2, X13, leave	// another kernel's stack
+	ADD	$-(36<<10), X2, X11
+	AND	$~4095, X11
+	BGEU	X10, X11, leave
+	SUB	X10, X11
+	MOV	$215, X17	// munmap
+	ECALL
+leave:
 	JMP	_rt0_riscv64_linux(SB)

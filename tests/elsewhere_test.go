@@ -34,6 +34,12 @@ var elsewheres = []elsewhere{
 		"Features|FailingStep|CancelStep|ParentWaits|UserNamespace|SignalDuringStart|SignalStorm"},
 	{"sandbox", func() error { return seccomp.Deny(unix.EPERM, unix.SYS_CLONE3) }, withoutClone3,
 		"Features|SignalDuringStart"},
+	{"without close_range", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLOSE_RANGE) },
+		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, Pidfd: true},
+		"Features|FilesInherited|InheritFiles|FilesAboveLimit"},
+	{"without pidfds", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL) },
+		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true},
+		"Features|Ends|Zombie|StoppedAndContinued|CancelAfter"},
 	{"Linux 4.14", func() error {
 		return seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3, unix.SYS_CLOSE_RANGE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL)
 	}, vspawn.FeatureSet{SharedMemory: true},

@@ -23,6 +23,7 @@ import (
 	"github.com/vspawn/vspawn/tests/seccomp"
 	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
+	"github.com/vspawn/vspawn/vspawn/exec"
 )
 
 // A way is one way to start a process: its start starts the payload once, and
@@ -100,6 +101,7 @@ var ways = []way{
 		Hostname:   "box",
 		Mounts:     []vspawn.Mount{{Source: "x", Target: "/proc", Type: "tmpfs"}},
 	})},
+	{name: "vspawn/exec", start: func() error { return exec.Command(payload[0], payload[1:]...).Run() }},
 	{name: "clone3 is unknown", alone: true, start: denied(unix.ENOSYS, unix.SYS_CLONE3)},
 	{name: "clone3 is forbidden", alone: true, start: denied(unix.EPERM, unix.SYS_CLONE3)},
 	{name: "close_range is unknown", alone: true, start: denied(unix.ENOSYS, unix.SYS_CLOSE_RANGE)},

@@ -155,6 +155,33 @@ func TestEnds(t *testing.T) {
 	})
 }
 
+// KillCgroup kills all that is in a cgroup, and nothing else.
+func TestKillCgroup(t *testing.T) {
+	dir, _ := cgroup(t)
+	if err := vspawn.KillCgroup(int(dir.Fd())); errors.Is(err, unix.ENOENT) && !newEnough(5, 14) {
+		t.Skip("the kernel has no cgroup.kill: ", err)
+	}
+	other := waiting(t, &vspawn.Attr{})
+	var members []*vspawn.Process
+	for range 2 {
+		members = append(members, waiting(t, &vspawn.Attr{Cgroup: vspawn.Ptr(int(dir.Fd()))}))
+	}
+	if err := vspawn.KillCgroup(int(dir.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range members {
+		wait(t, p, "signal: killed")
+	}
+	if s, err := other.Poll(); s != nil || err != nil {
+		t.Errorf("another child: %v, %v", s, err)
+	}
+	r, _ := blockingPipe(t)
+	var e *vspawn.Error
+	if err := vspawn.KillCgroup(int(r.Fd())); !errors.As(err, &e) || e.Step != "openat" || e.Object != "cgroup.kill" {
+		t.Errorf("of a pipe: %v", err)
+	}
+}
+
 // killed is a child that has sent itself a signal.
 func killed(t *testing.T, sig unix.Signal, attr *vspawn.Attr) *vspawn.Process {
 	t.Helper()

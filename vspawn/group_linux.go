@@ -51,8 +51,8 @@ func (p *Process) Pidfd() (int, error) {
 // KillCgroup kills every process in a cgroup v2 and below it, forks under way
 // included (cgroup.kill, Linux 5.14). dir is a descriptor of its directory.
 func KillCgroup(dir int) error {
-	fail := func(err error) error {
-		e := &Error{Step: "write", Object: "cgroup.kill", Err: err}
+	fail := func(step string, err error) error {
+		e := &Error{Step: step, Object: "cgroup.kill", Err: err}
 		if err == unix.ENOENT {
 			e.Hint = "needs Linux 5.14, and a cgroup v2 other than the root"
 		}
@@ -60,11 +60,11 @@ func KillCgroup(dir int) error {
 	}
 	fd, err := unix.Openat(dir, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fail(err)
+		return fail("openat", err)
 	}
 	defer unix.Close(fd)
 	if _, err := unix.Write(fd, []byte("1")); err != nil {
-		return fail(err)
+		return fail("write", err)
 	}
 	return nil
 }

@@ -141,8 +141,8 @@ func TestWaitStolen(t *testing.T) {
 	}
 }
 
-// Waits hold no thread: the process has no more of them with two hundred
-// children waited for than a few.
+// Waits hold no thread: with ten thousand children waited for the process has
+// ten more of them at most.
 func TestWaitsHoldNoThread(t *testing.T) {
 	f, err := Features()
 	if err != nil {
@@ -151,13 +151,20 @@ func TestWaitsHoldNoThread(t *testing.T) {
 	if !f.Pidfd {
 		t.Skip("no pidfd here: a wait holds a thread")
 	}
-	const children = 200
+	children := 10_000
+	if os.Getenv("VSPAWN_TARGET") != "" || raceEnabled { // where there is little memory, or all is slow
+		children = 200
+	}
 	program := tiny.Sleep(t)
 	before := threads(t)
 	var wg sync.WaitGroup
 	var all []*Process
 	for range children {
 		p, err := Start(t.Context(), program, nil, nil)
+		if errors.Is(err, unix.EAGAIN) {
+			t.Logf("the system allows %d children: %v", len(all), err)
+			break
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -168,8 +175,10 @@ func TestWaitsHoldNoThread(t *testing.T) {
 			}
 		})
 	}
-	if now := threads(t); now > before+20 {
-		t.Errorf("%d threads for %d waits, %d before", now, children, before)
+	now := threads(t)
+	t.Logf("%d threads for %d waits, %d before", now, len(all), before)
+	if now > before+10 || len(all) < 100 {
+		t.Error("too many threads, or too few children")
 	}
 	for _, p := range all {
 		p.Kill()

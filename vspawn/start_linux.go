@@ -293,6 +293,8 @@ func (in *instance) stepError(step uintptr, cause error) error {
 		e.Hint = "it needs NoNewPrivs, or CAP_SYS_ADMIN in the child"
 	case cause == unix.EUSERS && o.name == "setns":
 		e.Hint = "a time namespace can't be entered by a child that shares memory: use Cloneflags"
+	case cause == unix.EINVAL && o.name == "pivot_root":
+		e.Hint = "it must be a mount point, not a shared one (PrivateMounts), and the root that is left not the initramfs (pivot_root(2))"
 	case cause == unix.ENOSYS || cause == unix.EOPNOTSUPP:
 		e.Hint = "the kernel is too old, or built without it"
 	case o.name != "execve":

@@ -78,6 +78,9 @@ func readProgram(r io.ReaderAt, size int64) (*program, error) {
 		return nil, fmt.Errorf("nothing to load: no PT_LOAD segment")
 	}
 	p.base = p.segments[0].addr
+	if n := p.note; n != nil && (n.Vaddr < p.base || n.Vaddr > p.end() || n.Memsz > p.end()-n.Vaddr) {
+		return nil, fmt.Errorf("the notes at %#x are not in the program", n.Vaddr)
+	}
 	if p.end()-p.base > largestSpan {
 		return nil, fmt.Errorf("the program spans %#x bytes", p.end()-p.base)
 	}

@@ -21,6 +21,9 @@ import (
 // are above that.
 const DefaultStack = 176 << 10
 
+// minStack holds Go's part, and arguments of a few pages.
+const minStack = 64 << 10
+
 // DefaultMaxOrder is the kernel's own, for blocks of up to 4 MiB.
 const DefaultMaxOrder = 10
 
@@ -59,7 +62,13 @@ func Build(ctx context.Context, o Options) error {
 	if o.MaxOrder == 0 {
 		o.MaxOrder = DefaultMaxOrder
 	}
-	flags, packages, err := splitArgs(o.Args)
+	if o.Stack < minStack || o.Stack > largestSpan {
+		return inputErrorf("a stack of %d bytes: it must be %d at least, and less than 4 GiB", o.Stack, minStack)
+	}
+	if o.MaxOrder < 0 || o.MaxOrder > 20 {
+		return inputErrorf("a MAX_PAGE_ORDER of %d: it must be between 1 and 20", o.MaxOrder)
+	}
+	flags, dir, packages, err := splitArgs(o.Args)
 	if err != nil {
 		return err
 	}
@@ -73,10 +82,13 @@ func Build(ctx context.Context, o Options) error {
 	if err != nil {
 		return fmt.Errorf("nommu: %w", err)
 	}
-	g := goCommand{command: "go", dir: o.Dir, env: env}
-	if i := slices.IndexFunc(flags, func(f string) bool { return strings.TrimLeft(f, "-") == "C" }); i >= 0 {
-		return inputErrorf("-C is not known here: change the directory instead")
+	if dir != "" && !filepath.IsAbs(dir) {
+		dir = filepath.Join(o.Dir, dir)
 	}
+	if dir == "" {
+		dir = o.Dir
+	}
+	g := goCommand{command: "go", dir: dir, env: env}
 	goroot, minor, err := g.release(ctx)
 	if err != nil {
 		return err
@@ -171,15 +183,19 @@ const (
 )
 
 // release gives where the standard library is, and which Go 1 it is of. The go
-// command that answers is the one that is run from then on.
+// command that answers is the one that is run from then on. GOFLAGS is checked
+// too, as the go command knows it.
 func (g *goCommand) release(ctx context.Context) (goroot string, minor int, err error) {
-	out, stderr, err := g.run(ctx, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE")
+	out, stderr, err := g.run(ctx, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE", "GOFLAGS")
 	if err != nil {
 		return "", 0, fmt.Errorf("nommu: go env: %w %s", err, bytes.TrimSpace(stderr))
 	}
-	var env struct{ GOROOT, GOVERSION, GOMODCACHE string }
+	var env struct{ GOROOT, GOVERSION, GOMODCACHE, GOFLAGS string }
 	if err := json.Unmarshal(out, &env); err != nil {
 		return "", 0, fmt.Errorf("nommu: output of go env: %w", err)
+	}
+	if err := checkGoflags(env.GOFLAGS); err != nil {
+		return "", 0, err
 	}
 	rest, ok := strings.CutPrefix(env.GOVERSION, "go1.")
 	digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]

@@ -146,8 +146,9 @@ func TestBuildRefuses(t *testing.T) {
 		{"cgo in a part", map[string]string{"main.go": "package main\n\nfunc main() { f() }\n", "f.go": "package main\n\nimport \"C\"\n\nfunc f() {}\n"}, Options{}, "cgo is not for this target, and this uses it: example.org/m (f.go)"},
 		{"CGO_ENABLED", map[string]string{"main.go": main}, Options{Env: []string{"CGO_ENABLED=1"}}, "CGO_ENABLED=1"},
 		{"plugin", map[string]string{"main.go": main}, Options{Args: []string{"-buildmode=plugin"}}, "-buildmode=plugin is not for this target"},
+		{"GOFLAGS", map[string]string{"main.go": main}, Options{Env: []string{"GOFLAGS=-race"}}, "in GOFLAGS: -race is not for this target"},
 		{"race", map[string]string{"main.go": main}, Options{Args: []string{"-race"}}, "-race is not for this target"},
-		{"too large", map[string]string{"main.go": "package main\n\nvar a [64 << 20]byte\n\nfunc main() { println(&a) }\n"}, Options{}, "the kernel's largest block is 4096 KiB: build the kernel with KCFLAGS=-DCONFIG_ARCH_FORCE_MAX_ORDER=15"},
+		{"too large", map[string]string{"main.go": "package main\n\nvar a [64 << 20]byte\n\nfunc main() { println(&a) }\n"}, Options{}, "KiB, and the kernel's largest block is 4096 KiB: build the kernel with KCFLAGS=-DCONFIG_ARCH_FORCE_MAX_ORDER=15"},
 		{"another release of Go", map[string]string{"main.go": main}, Options{Env: []string{fakeGo + `{"GOROOT":"/none","GOVERSION":"go1.24.1"}`}}, "the go command is go1.24.1"},
 		{"another runtime", map[string]string{"main.go": main}, Options{Env: []string{fakeGo + `{"GOROOT":"/none","GOVERSION":"go1.25.1"}`}}, "this Go release has no runtime/malloc.go"},
 	} {

@@ -28,20 +28,18 @@ var linkerRefused = []string{"linkmode", "extld", "extldflags", "T", "R", "D", "
 // boolFlags and valueFlags are the other flags of go build and go test -c.
 var (
 	boolFlags  = []string{"a", "cover", "modcacherw", "trimpath", "v", "work", "x", "json", "buildvcs"}
-	valueFlags = []string{"o", "C", "p", "covermode", "coverpkg", "asmflags", "gcflags", "gccgoflags", "installsuffix", "ldflags", "mod", "modfile", "pgo", "tags", "vet", "buildmode"}
+	valueFlags = []string{"o", "p", "covermode", "coverpkg", "asmflags", "gcflags", "gccgoflags", "installsuffix", "ldflags", "mod", "modfile", "pgo", "tags", "vet", "buildmode"}
 )
 
-// splitArgs checks arguments as go build takes them, and gives the flags and the
-// packages.
-func splitArgs(args []string) (flags, packages []string, err error) {
+// splitArgs checks arguments as go build takes them, and gives the flags, the
+// directory of -C, which is not among them, and the packages.
+func splitArgs(args []string) (flags []string, dir string, packages []string, err error) {
 	set := flag.NewFlagSet("go", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	var mistake error // without what Parse puts before it
-	for name, why := range refused {
+	for name := range refused {
 		set.BoolFunc(name, "", func(value string) error {
-			if value != "false" {
-				mistake = inputErrorf("-%s is not for this target: %s", name, why)
-			}
+			mistake = checkFlag(name, value)
 			return mistake
 		})
 	}
@@ -50,21 +48,51 @@ func splitArgs(args []string) (flags, packages []string, err error) {
 	}
 	for _, name := range valueFlags {
 		set.Func(name, "", func(value string) error {
-			mistake = checkValue(name, value)
+			mistake = checkFlag(name, value)
 			return mistake
 		})
 	}
+	set.StringVar(&dir, "C", "", "")
 	if err := set.Parse(args); err != nil {
 		if mistake != nil {
-			return nil, nil, mistake
+			return nil, "", nil, mistake
 		}
-		return nil, nil, inputErrorf("%w", err)
+		return nil, "", nil, inputErrorf("%w", err)
 	}
 	n := len(args) - set.NArg()
-	return args[:n:n], set.Args(), nil
+	flags = args[:n:n]
+	if dir != "" {
+		// The go command wants it first.
+		switch name, _, given := strings.Cut(strings.TrimLeft(flags[0], "-"), "="); {
+		case name != "C":
+			return nil, "", nil, inputErrorf("-C must be the first flag")
+		case given:
+			flags = flags[1:]
+		default:
+			flags = flags[2:]
+		}
+	}
+	return flags, dir, set.Args(), nil
 }
 
-func checkValue(name, value string) error {
+// checkGoflags checks the flags that the go command takes from its environment.
+func checkGoflags(goflags string) error {
+	for _, f := range strings.Fields(goflags) {
+		name, value, given := strings.Cut(strings.TrimLeft(f, "-"), "=")
+		if !given {
+			value = "true"
+		}
+		if err := checkFlag(name, value); err != nil {
+			return inputErrorf("in GOFLAGS: %s", strings.TrimPrefix(err.Error(), "nommu: "))
+		}
+	}
+	return nil
+}
+
+func checkFlag(name, value string) error {
+	if why, ok := refused[name]; ok && value != "false" {
+		return inputErrorf("-%s is not for this target: %s", name, why)
+	}
 	switch name {
 	case "buildmode":
 		if value != "exe" && value != "default" {

@@ -32,12 +32,13 @@ func TestSplitArgs(t *testing.T) {
 		{"-ldflags=-s -ldflags=-E|main .", 0, "-E is not"},
 		{"-unknown .", 0, "-unknown"},
 		{"-o", 0, "-o"},
+		{"-tags x -C dir .", 0, "-C must be the first"},
 	} {
 		args := strings.Fields(c.args)
 		for i, a := range args {
 			args[i] = strings.ReplaceAll(a, "|", " ")
 		}
-		flags, packages, err := splitArgs(args)
+		flags, _, packages, err := splitArgs(args)
 		switch {
 		case c.err != "":
 			if err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "\n") {
@@ -47,6 +48,29 @@ func TestSplitArgs(t *testing.T) {
 			t.Errorf("%s: %v", c.args, err)
 		case len(packages) != c.packages || !slices.Equal(slices.Concat(flags, packages), args):
 			t.Errorf("%s: flags %q, packages %q", c.args, flags, packages)
+		}
+	}
+}
+
+func TestSplitArgsDir(t *testing.T) {
+	for _, args := range [][]string{{"-C", "sub", "-v", "."}, {"-C=sub", "-v", "."}} {
+		flags, dir, packages, err := splitArgs(args)
+		if err != nil || !slices.Equal(flags, []string{"-v"}) || dir != "sub" || !slices.Equal(packages, []string{"."}) {
+			t.Errorf("%q: got %q, %q, %q, %v", args, flags, dir, packages, err)
+		}
+	}
+}
+
+func TestGoflags(t *testing.T) {
+	for goflags, want := range map[string]string{
+		"":                              "",
+		"-buildvcs=false -mod=mod -vet": "",
+		"-tags=a -race":                 "in GOFLAGS: -race is not for this target",
+		"-ldflags=-linkmode=external":   "-linkmode is not",
+	} {
+		err := checkGoflags(goflags)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", goflags, err, want)
 		}
 	}
 }

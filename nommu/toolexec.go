@@ -173,7 +173,15 @@ func runLinker(tool string, args []string, out string) (*program, error) {
 func (l *linking) fits(p *program) error {
 	span := p.end() - p.base
 	if need := order(span); need > l.maxOrder {
-		return inputErrorf("the program spans %d KiB, and the kernel's largest block is %d KiB: build the kernel with KCFLAGS=-DCONFIG_ARCH_FORCE_MAX_ORDER=%d or more, and say so with -maxorder", span>>10, pageSize>>10<<l.maxOrder, need)
+		return inputErrorf("%s spans %d KiB, and the kernel's largest block is %d KiB: build the kernel with KCFLAGS=-DCONFIG_ARCH_FORCE_MAX_ORDER=%d or more, and say so with -maxorder", packageName(), span>>10, pageSize>>10<<l.maxOrder, need)
 	}
 	return nil
+}
+
+// packageName is what the go command says of the package that is linked.
+func packageName() string {
+	if p := os.Getenv("TOOLEXEC_IMPORTPATH"); p != "" {
+		return p
+	}
+	return "the program"
 }

@@ -12,7 +12,7 @@ import (
 // full is a kernel that has everything.
 var full = &FeatureSet{
 	Clone3: true, ClearSighand: true, SharedMemory: true,
-	CloseRangeUnshare: true, CloseRangeCloexec: true, Pidfd: true,
+	CloseRangeUnshare: true, CloseRangeCloexec: true, MMU: true, Pidfd: true,
 }
 
 var features struct {
@@ -59,6 +59,7 @@ func probe() (*FeatureSet, error) {
 		f := try.FeatureSet
 		if err = f.tryClone(try.exitSignal); err == nil {
 			f.tryCloseRange()
+			f.MMU = hasMMU()
 			features.found.Store(&f)
 			return &f, nil
 		}
@@ -108,6 +109,11 @@ func (f *FeatureSet) tryCloseRange() {
 	// Sharing is of no use to a child that is a copy.
 	f.CloseRangeUnshare = f.SharedMemory && unix.CloseRange(last, last, 0) == nil
 }
+
+// hasMMU asks to protect no memory at all. A kernel without an MMU has no such
+// call (kernel/sys_ni.c, under "CONFIG_MMU only"), which no sandbox takes away,
+// since without it no program could be loaded.
+func hasMMU() bool { return unix.Mprotect(nil, unix.PROT_NONE) != unix.ENOSYS }
 
 func ignoringEINTR(f func() error) error {
 	for {

@@ -304,6 +304,9 @@ func (in *instance) stepError(step uintptr, cause error) error {
 		}
 	case cause == unix.ENOEXEC:
 		e.Hint = "not a program for this machine, or a script without a #! line"
+		if f := features.found.Load(); f != nil && !f.MMU {
+			e.Hint = "not a program for this machine, which has no MMU and takes only those that run anywhere in memory, or a script without a #! line"
+		}
 	}
 	return e
 }

@@ -147,6 +147,7 @@ func TestFeatures(t *testing.T) {
 			want = e.left
 		}
 	}
+	want.MMU = !strings.Contains(os.Getenv("VSPAWN_TARGET"), "nommu")
 	helper.SkipEmulated(t, "clone3, nor a vfork that shares memory")
 	if !newEnough(5, 11) {
 		t.Skip("this kernel is older than 5.11, so something is missing")

@@ -183,6 +183,7 @@ var failingStarts = []struct {
 	{"Setns of time", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		needCapability(t, unix.CAP_SYS_ADMIN, "enter namespaces")
 		helper.SkipEmulated(t, "setns")
+		helper.SkipNoMMU(t, "there are no time namespaces")
 		fd := openFile(t, "/proc/self/ns/time")
 		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}}, vspawn.Error{Step: "setns", Field: "Setns[0]", Err: unix.EUSERS}
 	}},
@@ -476,7 +477,11 @@ func TestFailingStep(t *testing.T) {
 
 // denyInChild are calls that make a system call fail from then on in a child.
 func denyInChild(t *testing.T, nr uintptr, errno unix.Errno) []vspawn.Syscall {
-	filter := deny(nr, errno)
+	return filterInChild(t, deny(nr, errno))
+}
+
+// filterInChild are calls that put a child under a filter.
+func filterInChild(t *testing.T, filter []vspawn.BPF) []vspawn.Syscall {
 	code := new([4]unix.SockFilter)
 	for i, f := range filter {
 		code[i] = unix.SockFilter{Code: f.Op, Jt: f.Jt, Jf: f.Jf, K: f.K}

@@ -43,6 +43,10 @@ func TestNamespaces(t *testing.T) {
 	}
 	var together uintptr
 	for kind, flag := range all {
+		if kind == "time" && !helper.MMU() {
+			t.Run(kind, func(t *testing.T) { helper.SkipNoMMU(t, "there are no time namespaces") })
+			continue
+		}
 		if _, err := os.Stat("/proc/self/ns/" + kind); err != nil {
 			t.Errorf("the kernel has no %s namespaces: %v", kind, err)
 			continue

@@ -214,7 +214,7 @@ func TestRusage(t *testing.T) {
 	if told := u.Utime.Nano() + u.Stime.Nano(); told < own || own < int64(spin) {
 		t.Errorf("the child says that it took %v, its parent is told %v", time.Duration(own), time.Duration(told))
 	}
-	if u.Maxrss == 0 {
+	if u.Maxrss == 0 && helper.MMU() { // without one there is no such count
 		t.Error("the child took no memory")
 	}
 }

@@ -22,6 +22,7 @@ const mib = 1 << 20
 // shortly before, and with 16 MiB the same program goes on.
 func TestStackGrowth(t *testing.T) {
 	helper.SkipEmulated(t, "stack that grows")
+	helper.SkipNoMMU(t, "stacks do not grow")
 	const reach = 12 * mib
 	for _, c := range []struct {
 		limit, atLeast, atMost int

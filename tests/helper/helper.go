@@ -150,6 +150,17 @@ var atExit []func()
 // AtExit has f called after the last test.
 func AtExit(f func()) { atExit = append(atExit, f) }
 
+// MMU tells whether the kernel has an MMU: without one there is no madvise.
+func MMU() bool { return unix.Madvise(nil, unix.MADV_NORMAL) != unix.ENOSYS }
+
+// SkipNoMMU skips a test that needs an MMU, for the reason given.
+func SkipNoMMU(t testing.TB, reason string) {
+	t.Helper()
+	if !MMU() {
+		t.Skip("no MMU: " + reason)
+	}
+}
+
 // Main runs the helper that the command line selects, or else the tests, and
 // exits. The run fails if a test has left a child or a descriptor behind, or
 // if no test of a full run has used some helper.

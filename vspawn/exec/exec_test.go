@@ -231,6 +231,9 @@ func TestSysProcAttr(t *testing.T) {
 					t.Skip("needs root")
 				}
 			}
+			if c.attr != nil && (c.attr.Cloneflags|c.attr.Unshareflags)&syscall.CLONE_NEWUSER != 0 {
+				helper.SkipNoMMU(t, "os/exec forks for a user namespace")
+			}
 			argv := tiny.Argv(t)
 			own, std := Command(argv[0], argv[1:]...), osexec.Command(argv[0], argv[1:]...)
 			own.SysProcAttr, std.SysProcAttr = c.attr, c.attr

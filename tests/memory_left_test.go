@@ -1,0 +1,92 @@
+//go:build linux
+
+package tests
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+// Children that fail leave no memory behind, whichever step they die in: killed
+// in each in turn, five hundred times in all, they take nothing from the
+// machine's free memory.
+func TestKilledStepsLeaveNoMemory(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	if os.Getenv("VSPAWN_TARGET") == "" {
+		t.Skip("other programs of this machine take and give memory too")
+	}
+	killed := 0
+	kill := func() {
+		f := failingSteps[killed%len(failingSteps)]
+		killed++
+		if f.attr.UIDMap != nil {
+			f.attr.UIDMap[0].Outside = os.Getuid()
+		}
+		path := "/x"
+		if f.attr.ExecFD != nil {
+			path = ""
+		}
+		attr := f.attr
+		attr.Syscalls = killInChild(t, f.nr)
+		p, err := vspawn.Start(t.Context(), path, []string{"x"}, &attr)
+		switch {
+		case f.want.Field == "StartStopped" && errors.Is(err, unix.ESRCH): // nobody there to go on
+		case err != nil:
+			t.Fatalf("to be killed in %s of %s: %v", f.want.Step, f.want.Field, err)
+		default:
+			wait(t, p, "signal: bad system call")
+		}
+	}
+	for range 2 * len(failingSteps) { // what is made once
+		kill()
+	}
+	before := memFree(t)
+	for range 500 {
+		kill()
+	}
+	// A leak of a page each is 2 MiB, of a program's image a gigabyte and more.
+	for tries := 0; ; tries++ {
+		taken := before - memFree(t)
+		if taken < 1<<20 {
+			t.Logf("500 killed children took %d KiB", taken>>10)
+			break
+		}
+		if tries == 20 {
+			t.Errorf("500 killed children took %d KiB of the machine's memory", taken>>10)
+			break
+		}
+		time.Sleep(50 * time.Millisecond) // the kernel may still be at it
+	}
+}
+
+// killInChild are calls that make a system call kill a child from then on.
+func killInChild(t *testing.T, nr uintptr) []vspawn.Syscall {
+	filter := deny(nr, 0)
+	filter[2].K = unix.SECCOMP_RET_KILL_PROCESS
+	return filterInChild(t, filter)
+}
+
+// memFree is the machine's free memory, in bytes, when this process has given
+// back what it can.
+func memFree(t *testing.T) int {
+	t.Helper()
+	debug.FreeOSMemory()
+	var free int
+	for line := range strings.Lines(text("/proc/meminfo")) {
+		if n, _ := fmt.Sscanf(line, "MemFree: %d kB", &free); n == 1 {
+			return free << 10
+		}
+	}
+	t.Fatal("/proc/meminfo has no MemFree")
+	return 0
+}

@@ -53,7 +53,7 @@ func TestCommand(t *testing.T) {
 
 func TestSelect(t *testing.T) {
 	for list, want := range map[string]string{
-		"":                 "amd64 arm64 riscv64",
+		"":                 "amd64 arm64 riscv64 riscv64-nommu",
 		"riscv64-nommu":    "riscv64-nommu",
 		"arm64":            "arm64",
 		"riscv64,amd64":    "riscv64 amd64",

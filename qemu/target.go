@@ -134,11 +134,10 @@ var Targets = []Target{
 		CPU:      "rv64,mmu=off",
 		Accel:    "tcg",
 		Console:  "ttyS0",
-		MemoryMB: 512,
+		MemoryMB: 1024,
 		CPUs:     2,
 		Args:     []string{"-bios", "none"}, // the kernel itself runs in machine mode
 		Serial:   "virtio-serial-device",
-		Extra:    true,
 	},
 	{
 		Name:     "riscv64-nommu-sbi",
@@ -161,7 +160,7 @@ var Targets = []Target{
 		CPU:      "rv64,mmu=off",
 		Accel:    "tcg",
 		Console:  "ttyS0",
-		MemoryMB: 512,
+		MemoryMB: 1024,
 		CPUs:     2,
 		Serial:   "virtio-serial-device",
 		Extra:    true, // the same kernel in supervisor mode, under OpenSBI

@@ -4,8 +4,10 @@
 // every guest, as root below PID 1, with no Go toolchain and no shell. A test's
 // comment states the promise.
 //
-// Helper processes are the test binary itself, see package helper. A run fails
-// if it leaves a child or a descriptor behind. The rig sets VSPAWN_INLINING to
+// A child that is to say what it was given is a puppet, see package tiny: it
+// costs a tenth of a Go program in an emulated machine, and changes nothing
+// of what it got. Where a Go program is needed it is the test binary itself, see
+// package helper. A run fails if it leaves a child or a descriptor behind. The rig sets VSPAWN_INLINING to
 // on or off, for how it has built the binary.
 package tests
 

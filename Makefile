@@ -4,7 +4,7 @@ RIG := build/rig
 
 # Options reach the rig by the environment, as they were typed: without
 # $(value) make would take the $ in RUN='^TestX$' for a variable of its own.
-OPTIONS := TARGETS TARGET RUN SHARD TIMEOUT LIMIT JOBS $(filter KERNEL_%,$(.VARIABLES))
+OPTIONS := TARGETS TARGET RUN SHARD TIMEOUT LIMIT JOBS CPUS MEMORY $(filter KERNEL_% VSPAWN_%,$(.VARIABLES))
 $(foreach o,$(OPTIONS),$(if $(filter-out undefined,$(origin $o)),$(eval override export $o := $$(value $o))))
 
 .PHONY: help qemu-test test osexec image run kernel bench setup clean rig

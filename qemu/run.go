@@ -26,7 +26,8 @@ type Config struct {
 	Kernels map[string]string // kernels of the user's, by target
 	Cache   Kernels
 
-	Run    string // as go test -run
+	Run    string   // as go test -run
+	Env    []string // for the tests
 	Shard  Shard
 	Limits Limits
 	Jobs   int    // guests at once; 0 chooses
@@ -164,7 +165,7 @@ func (c *Config) images(ctx context.Context, p *progress) error {
 		t := c.Targets[i]
 		p.set(Status{Target: t.Name, Phase: "building the image"})
 		tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
-		plan := wire.Plan{Target: t.Name, Run: c.Run, Shard: c.Shard.I - 1, Shards: c.Shard.N, Idle: c.Limits.Idle}
+		plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Shard: c.Shard.I - 1, Shards: c.Shard.N, Idle: c.Limits.Idle}
 		load, err := compile(ctx, tc, c.Suites)
 		if err == nil {
 			err = load.image(ctx, tc, plan, c.imagePath(t))

@@ -3,6 +3,7 @@ package qemu
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -99,8 +100,9 @@ func repeatCommand(r *Result, tops []string, variables map[string]string) string
 	default:
 		fmt.Fprintf(&b, " RUN=%s", shellQuote("^("+strings.Join(tops, "|")+")$"))
 	}
-	for _, name := range []string{"KERNEL_" + r.Target.Name, "TIMEOUT"} {
-		if v := variables[name]; v != "" {
+	for _, name := range slices.Sorted(maps.Keys(variables)) {
+		same := name == "KERNEL_"+r.Target.Name || name == "TIMEOUT" || name == "CPUS" || name == "MEMORY" || strings.HasPrefix(name, "VSPAWN_")
+		if v := variables[name]; same && v != "" {
 			fmt.Fprintf(&b, " %s=%s", name, shellQuote(v))
 		}
 	}

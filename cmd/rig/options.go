@@ -20,6 +20,9 @@ type options struct {
 	shard   qemu.Shard
 	limits  qemu.Limits
 	jobs    int
+	cpus    int               // 0 is the target's own
+	memory  int               // MB; 0 is the target's own
+	env     []string          // for the tests
 	given   map[string]string // variables that were set, for the repeat command
 }
 
@@ -31,6 +34,9 @@ type variable struct {
 
 // kernelPrefix and a target's name make the variable of the target's kernel.
 const kernelPrefix = "KERNEL_"
+
+// testPrefix begins the variables that go on to the tests.
+const testPrefix = "VSPAWN_"
 
 // The limits of silence and of a whole run, with room for slow machines.
 const (
@@ -69,6 +75,22 @@ var variables = []variable{
 		}
 		return nil
 	}},
+	{"CPUS", "CPUS=n", "processors of each guest (2)", func(o *options, v string) error {
+		// The kernels without an MMU are made for up to 8.
+		var err error
+		if o.cpus, err = strconv.Atoi(v); err != nil || o.cpus < 1 || o.cpus > 8 {
+			return usagef("CPUS=%s: give a number of processors, from 1 to 8", v)
+		}
+		return nil
+	}},
+	{"MEMORY", "MEMORY=n", "MiB of memory of each guest (1024)", func(o *options, v string) error {
+		var err error
+		if o.memory, err = strconv.Atoi(v); err != nil || o.memory < 8 {
+			return usagef("MEMORY=%s: give a number of MiB, from 8", v)
+		}
+		return nil
+	}},
+	{testPrefix, testPrefix + "<name>=value", "for the tests, in their environment", nil},
 	{kernelPrefix, kernelPrefix + "<target>=path", "a kernel of your own", nil},
 }
 
@@ -97,8 +119,24 @@ func parseOptions(environ []string) (*options, error) {
 			}
 			o.kernels[target] = env[name]
 		}
+		if strings.HasPrefix(name, testPrefix) {
+			o.env = append(o.env, name+"="+env[name])
+		}
 	}
+	o.machines(o.targets)
 	return o, nil
+}
+
+// machines changes targets as the options want it.
+func (o *options) machines(targets []qemu.Target) {
+	for i := range targets {
+		if o.cpus > 0 {
+			targets[i].CPUs = o.cpus
+		}
+		if o.memory > 0 {
+			targets[i].MemoryMB = o.memory
+		}
+	}
 }
 
 func parseDuration(name, v string) (time.Duration, error) {
@@ -117,6 +155,7 @@ func (o *options) one() (qemu.Target, error) {
 		if targets, err = qemu.Select(o.target); err != nil {
 			return qemu.Target{}, err
 		}
+		o.machines(targets)
 	}
 	if len(targets) != 1 {
 		return qemu.Target{}, usagef("say which: TARGET=%s", strings.Join(qemu.Names(), " or TARGET="))

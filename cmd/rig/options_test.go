@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +15,7 @@ import (
 
 func TestParseOptions(t *testing.T) {
 	o, err := parseOptions([]string{
-		"TARGETS=riscv64,arm64", "RUN=^TestX$", "SHARD=2/3", "TIMEOUT=90s", "LIMIT=1h", "JOBS=3",
+		"TARGETS=riscv64,arm64", "RUN=^TestX$", "SHARD=2/3", "TIMEOUT=90s", "LIMIT=1h", "JOBS=3", "CPUS=1", "MEMORY=64", "VSPAWN_LOAD=1m",
 		"KERNEL_arm64=/a=b", "PATH=/bin", "TARGET=",
 	})
 	if err != nil {
@@ -22,6 +23,7 @@ func TestParseOptions(t *testing.T) {
 	}
 	if len(o.targets) != 2 || o.targets[0].Name != "riscv64" || o.run != "^TestX$" || o.shard != (qemu.Shard{I: 2, N: 3}) ||
 		o.limits != (qemu.Limits{Idle: 90 * time.Second, Total: time.Hour}) || o.jobs != 3 ||
+		o.targets[0].CPUs != 1 || o.targets[1].MemoryMB != 64 || !slices.Equal(o.env, []string{"VSPAWN_LOAD=1m"}) ||
 		!reflect.DeepEqual(o.kernels, map[string]string{"arm64": "/a=b"}) || o.given["RUN"] != "^TestX$" {
 		t.Errorf("options: %+v", o)
 	}
@@ -40,7 +42,7 @@ func TestDefaults(t *testing.T) {
 // TestBadOptions wants one line that holds what was given.
 func TestBadOptions(t *testing.T) {
 	for _, v := range []string{
-		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "JOBS=many", "KERNEL_vax=/x",
+		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x",
 	} {
 		_, err := parseOptions([]string{v})
 		var usage *qemu.UsageError

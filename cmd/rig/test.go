@@ -32,6 +32,7 @@ func runTests(ctx context.Context, o *options, out *os.File) error {
 		Kernels: o.kernels,
 		Cache:   cache,
 		Run:     o.run,
+		Env:     o.env,
 		Shard:   o.shard,
 		Limits:  o.limits,
 		Jobs:    o.jobs,

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,13 +119,13 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 }
 
 func (a *agent) env(b wire.Binary) []string {
-	return append([]string{
+	return slices.Concat([]string{
 		"PATH=/bin",
 		"HOME=/",
 		"USER=root",
 		"TMPDIR=/tmp",
 		"VSPAWN_TARGET=" + a.plan.Target, // tells a test that it runs in a guest
-	}, b.Env...)
+	}, b.Env, a.plan.Env) // of two alike, the first counts
 }
 
 // start starts a binary in a session of its own: signals that tests send to

@@ -18,6 +18,7 @@ const (
 type Plan struct {
 	Target   string
 	Binaries []Binary
+	Env      []string      // for all binaries
 	Run      string        // chooses tests as -test.run does; "" is all
 	Shard    int           // this guest runs tests Shard, Shard+Shards, … (from 0)
 	Shards   int           // 0 is 1

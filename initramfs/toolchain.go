@@ -36,6 +36,7 @@ type Toolchain struct {
 // Binary is a static executable for a guest.
 type Binary struct {
 	Package string // import path
+	Dir     string // of the package's source
 	Path    string // on the host
 }
 
@@ -51,7 +52,7 @@ func (t *Toolchain) Programs(ctx context.Context, packages ...string) ([]Binary,
 		if p.Name != "main" {
 			return nil, inputErrorf("%s is no program: it is package %s", p.ImportPath, p.Name)
 		}
-		bins = append(bins, Binary{Package: p.ImportPath, Path: p.base()})
+		bins = append(bins, Binary{Package: p.ImportPath, Dir: p.Dir, Path: p.base()})
 	}
 	return t.compile(ctx, bins, t.machine(), "build")
 }
@@ -67,7 +68,7 @@ func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string
 	var bins []Binary
 	for _, p := range pkgs {
 		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
-			bins = append(bins, Binary{Package: p.ImportPath, Path: p.base() + ".test"})
+			bins = append(bins, Binary{Package: p.ImportPath, Dir: p.Dir, Path: p.base() + ".test"})
 		}
 	}
 	if len(bins) == 0 {
@@ -125,6 +126,7 @@ var buildFlags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
 // listed is what is asked about a package, in the words of go list.
 type listed struct {
 	ImportPath string
+	Dir        string
 	Name       string
 	Module     struct {
 		Path string
@@ -140,7 +142,7 @@ func (t *Toolchain) list(ctx context.Context, packages []string) ([]listed, erro
 	if len(packages) == 0 {
 		return nil, inputErrorf("no packages given")
 	}
-	args := append([]string{"list", "-json=ImportPath,Name,Module,TestGoFiles,XTestGoFiles", "--"}, packages...)
+	args := append([]string{"list", "-json=ImportPath,Dir,Name,Module,TestGoFiles,XTestGoFiles", "--"}, packages...)
 	out, err := t.ask(ctx, args...)
 	if err != nil {
 		return nil, err

@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
@@ -16,8 +19,29 @@ import (
 // A Suite is a package whose tests run in the guests, built with inlining on
 // and off. Its testdata goes with it.
 type Suite struct {
-	Package  string   // relative to the module, such as ./asm
-	Commands []string // main packages that its tests need, which go to /bin
+	Package  string            // import path, or relative to the module, such as ./asm
+	Commands []string          // main packages that its tests need, which go to /bin
+	Once     bool              // only with inlining
+	Args     []string          // flags of the test binary, such as -test.short
+	Skip     map[string]string // tests that are not to run, and why
+	Sources  bool              // the package's other files go with it too
+}
+
+// args are the flags that the binary gets, and the whole tests that it will not
+// run.
+func (s *Suite) args() (args, skip []string) {
+	args = slices.Clone(s.Args)
+	var patterns []string
+	for _, name := range slices.Sorted(maps.Keys(s.Skip)) {
+		if !strings.Contains(name, "/") {
+			skip = append(skip, name)
+		}
+		patterns = append(patterns, "^"+strings.ReplaceAll(regexp.QuoteMeta(name), "/", "$/^")+"$")
+	}
+	if patterns != nil {
+		args = append(args, "-test.skip="+strings.Join(patterns, "|"))
+	}
+	return args, skip
 }
 
 const agentPackage = "github.com/vspawn/vspawn/qemu/guest"
@@ -35,12 +59,15 @@ type payload struct {
 func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (payload, error) {
 	var p payload
 	commands := []string{agentPackage}
-	var packages []string
-	dirs := map[string]string{}
+	packages := map[bool][]string{} // by noInline
+	byBase := map[string]Suite{}
 	for _, s := range suites {
 		commands = append(commands, s.Commands...)
-		packages = append(packages, s.Package)
-		dirs[path.Base(s.Package)] = filepath.Join(tc.Dir, s.Package)
+		packages[false] = append(packages[false], s.Package)
+		if !s.Once {
+			packages[true] = append(packages[true], s.Package)
+		}
+		byBase[path.Base(s.Package)] = s
 	}
 	programs, err := tc.Programs(ctx, commands...)
 	if err != nil {
@@ -50,7 +77,10 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 		p.files = append(p.files, initramfs.File{Path: "/bin/" + filepath.Base(b.Path), Host: b.Path})
 	}
 	for _, noInline := range []bool{false, true} {
-		bins, err := tc.Tests(ctx, noInline, packages...)
+		if len(packages[noInline]) == 0 {
+			continue
+		}
+		bins, err := tc.Tests(ctx, noInline, packages[noInline]...)
 		if err != nil {
 			return p, err
 		}
@@ -63,8 +93,10 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 			dir := "/tests/" + name
 			exe := path.Join(dir, base+".test")
 			p.files = append(p.files, initramfs.File{Path: exe, Host: b.Path})
-			p.binaries = append(p.binaries, wire.Binary{Name: name, Path: exe, Dir: dir, Env: env})
-			data, err := testdata(dirs[base], dir)
+			s := byBase[base]
+			args, skip := s.args()
+			p.binaries = append(p.binaries, wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip})
+			data, err := testdata(b.Dir, dir, s.Sources)
 			if err != nil {
 				return p, err
 			}
@@ -86,14 +118,22 @@ func (p payload) image(ctx context.Context, tc initramfs.Toolchain, plan wire.Pl
 	return err
 }
 
-// testdata lists the files of a package's testdata.
-func testdata(pkgDir, guestDir string) ([]initramfs.File, error) {
+// testdata lists the files of a package's testdata, and with sources those
+// beside it too.
+func testdata(pkgDir, guestDir string, sources bool) ([]initramfs.File, error) {
 	var files []initramfs.File
 	root := filepath.Join(pkgDir, "testdata")
-	if _, err := os.Stat(root); err != nil {
+	if _, err := os.Stat(root); err != nil && !sources {
 		return nil, nil
 	}
+	if sources {
+		root = pkgDir
+	}
 	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		// What is in a folder that has no testdata above it is another package's.
+		if err == nil && d.IsDir() && filepath.Dir(p) == pkgDir && d.Name() != "testdata" {
+			return fs.SkipDir
+		}
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}

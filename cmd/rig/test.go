@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"slices"
 
 	"github.com/vspawn/vspawn/qemu"
 )
@@ -10,12 +11,17 @@ import (
 // buildDir is where everything goes that is made.
 const buildDir = "build"
 
-// suites is the table of packages whose tests run in the guests.
+// suites is the table of packages whose tests run in the guests, and here.
 var suites = []qemu.Suite{
 	{Package: "./asm"},
 	{Package: "./vspawn"},
 	{Package: "./vspawn/exec"},
 	{Package: "./tests"},
+}
+
+// guestSuites need what only the guests have.
+var guestSuites = []qemu.Suite{
+	{Package: "./tests/uroot", Once: true},
 }
 
 func runTests(ctx context.Context, o *options, out *os.File) error {
@@ -28,7 +34,7 @@ func runTests(ctx context.Context, o *options, out *os.File) error {
 	}
 	results, err := qemu.Run(ctx, qemu.Config{
 		Targets: o.targets,
-		Suites:  suites,
+		Suites:  slices.Concat(suites, guestSuites),
 		Kernels: o.kernels,
 		Cache:   cache,
 		Run:     o.run,

@@ -42,7 +42,7 @@ func (a *agent) run() error {
 		if err != nil {
 			return err
 		}
-		chosen[i] = sel.choose(all)
+		chosen[i] = sel.choose(slices.DeleteFunc(all, func(name string) bool { return slices.Contains(b.Skip, name) }))
 		if err := a.emit(wire.Record{Kind: wire.List, Binary: b.Name, Tests: chosen[i]}); err != nil {
 			return err
 		}
@@ -103,7 +103,8 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 	}
 	// The idle time takes the place of -test.timeout, which bounds the whole
 	// binary and so depends on how fast the machine is.
-	p, err := start(b, a.env(b), []string{"-test.v=test2json", "-test.timeout=0", "-test.run=" + pattern})
+	args := append([]string{"-test.v=test2json", "-test.timeout=0", "-test.run=" + pattern}, b.Args...)
+	p, err := start(b, a.env(b), args)
 	if err != nil {
 		return err
 	}

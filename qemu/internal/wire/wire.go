@@ -31,6 +31,8 @@ type Binary struct {
 	Path string
 	Dir  string // working directory
 	Env  []string
+	Args []string
+	Skip []string // tests that Args have it skip
 }
 
 // Kind is what a Record tells.

@@ -75,7 +75,7 @@ var variables = []variable{
 		}
 		return nil
 	}},
-	{"CPUS", "CPUS=n", "processors of each guest (2)", func(o *options, v string) error {
+	{"CPUS", "CPUS=n", "processors of each guest (the target's own)", func(o *options, v string) error {
 		// The kernels without an MMU are made for up to 8.
 		var err error
 		if o.cpus, err = strconv.Atoi(v); err != nil || o.cpus < 1 || o.cpus > 8 {

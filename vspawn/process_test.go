@@ -151,6 +151,7 @@ func TestWaitsHoldNoThread(t *testing.T) {
 	if !f.Pidfd {
 		t.Skip("no pidfd here: a wait holds a thread")
 	}
+	helper.SkipEmulated(t, "room for so many children, each with an emulator")
 	children := 10_000
 	if os.Getenv("VSPAWN_TARGET") != "" || raceEnabled { // where there is little memory, or all is slow
 		children = 200

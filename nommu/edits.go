@@ -20,6 +20,7 @@ const (
 	grains   = "the heap grows and shrinks by 64 KiB, at any address: _runtime has another"
 	soon     = "what one program keeps, no other can have"
 	small    = "what is kept in store for a large program is real memory in a small one"
+	faults   = "the kernel does not tell the address of an access fault: _runtime finds it out"
 	clock    = "reading the clock's register traps under a kernel in M-mode"
 	fips     = "32 MiB for FIPS mode, which is not for this target, would be real memory in each program with crypto"
 )
@@ -88,5 +89,6 @@ var edits = []edit{
 	{file: "crypto/internal/fips140/drbg/entropy_fips140.go", old: "seed, err := entropy.Seed(&memory)", new: "seed, err := entropy.Seed(memory)", why: fips, since: 26},
 	{file: "crypto/internal/fips140/drbg/entropy_fips140.go", old: "seed, err = entropy.Seed(&memory)", new: "seed, err = entropy.Seed(memory)", why: fips, since: 26},
 
+	{file: "runtime/signal_linux_riscv64.go", old: "func (c *sigctxt) sigaddr(", new: "func (c *sigctxt) mmuSigaddr(", why: faults},
 	{file: "runtime/asm_riscv64.s", old: "\tRDTIME\tX10\n\tRET\n", new: "\tJMP\truntime·nanotime<ABIInternal>(SB)\n", why: clock},
 }

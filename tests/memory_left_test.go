@@ -82,6 +82,12 @@ func killInChild(t *testing.T, nr uintptr) []vspawn.Syscall {
 func memFree(t *testing.T) int {
 	t.Helper()
 	debug.FreeOSMemory()
+	return memFreeNow(t)
+}
+
+// memFreeNow is memFree for a process that is not asked to give anything back.
+func memFreeNow(t *testing.T) int {
+	t.Helper()
 	var free int
 	for line := range strings.Lines(text("/proc/meminfo")) {
 		if n, _ := fmt.Sscanf(line, "MemFree: %d kB", &free); n == 1 {

@@ -62,12 +62,13 @@ var schedulingKinds = []spawnKind{
 	}},
 	{"Scheduler of deadlines", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needCapability(t, unix.CAP_SYS_NICE, "have deadlines")
+		// Little time, as that of a child which has ended is taken for a while.
 		attr := &vspawn.Attr{Scheduler: &vspawn.Scheduler{Policy: unix.SCHED_DEADLINE, Flags: unix.SCHED_FLAG_RESET_ON_FORK,
-			Runtime: 50 * time.Millisecond, Deadline: 90 * time.Millisecond, Period: 100 * time.Millisecond}}
+			Runtime: 5 * time.Millisecond, Deadline: 90 * time.Millisecond, Period: 100 * time.Millisecond}}
 		return attr, func(t *testing.T, s *state) {
 			a := s.Scheduling.Attr
 			equal(t, "policy, flags, runtime, deadline, period", [5]uint64{uint64(a.Policy), a.Flags, a.Runtime, a.Deadline, a.Period},
-				[5]uint64{unix.SCHED_DEADLINE, unix.SCHED_FLAG_RESET_ON_FORK, 50e6, 90e6, 100e6})
+				[5]uint64{unix.SCHED_DEADLINE, unix.SCHED_FLAG_RESET_ON_FORK, 5e6, 90e6, 100e6})
 		}
 	}},
 	{"Affinity", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {

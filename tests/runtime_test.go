@@ -91,7 +91,8 @@ func TestMemoryGivenBack(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		t.Logf("%s: %d KiB free before, %d KiB when it was large, %d KiB after", c.name, before>>10, full>>10, after>>10)
-		if before-full < size || before-after >= 2<<20 {
+		// Some of it was the program's already.
+		if before-full < size*9/10 || before-after >= 2<<20 {
 			t.Errorf("%s: the free memory fell by %d KiB, and by %d KiB in the end", c.name, (before-full)>>10, (before-after)>>10)
 		}
 	}

@@ -7,7 +7,7 @@ RIG := build/rig
 OPTIONS := TARGETS TARGET RUN SHARD TIMEOUT LIMIT JOBS CPUS MEMORY $(filter KERNEL_% VSPAWN_%,$(.VARIABLES))
 $(foreach o,$(OPTIONS),$(if $(filter-out undefined,$(origin $o)),$(eval override export $o := $$(value $o))))
 
-.PHONY: help qemu-test test osexec image run kernel bench setup clean rig
+.PHONY: help qemu-test nommu-std test osexec image run kernel bench setup clean rig
 
 help: rig ## list targets and options
 	@echo 'make TARGET [OPTION=value]'; echo; echo 'targets:'
@@ -16,6 +16,9 @@ help: rig ## list targets and options
 
 qemu-test: rig ## run the tests in guests of all architectures
 	@$(RIG) test
+
+nommu-std: rig ## run the standard library's tests on riscv64-nommu
+	@$(RIG) std
 
 test: rig ## vet, lint, and run the tests on this machine and under qemu-user
 	@$(RIG) check

@@ -23,8 +23,11 @@ type Suite struct {
 	Commands []string          // main packages that its tests need, which go to /bin
 	Once     bool              // only with inlining
 	Args     []string          // flags of the test binary, such as -test.short
+	Env      []string          // of the test binary
 	Skip     map[string]string // tests that are not to run, and why
+	Dir      string            // of the tests in the guest; "" is below /tests
 	Sources  bool              // the package's other files go with it too
+	Files    []initramfs.File  // and these
 }
 
 // args are the flags that the binary gets, and the whole tests that it will not
@@ -90,17 +93,22 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 			if noInline {
 				name, env = base+"[noinline]", []string{"VSPAWN_INLINING=off"}
 			}
-			dir := "/tests/" + name
+			s := byBase[base]
+			dir := s.Dir
+			if dir == "" {
+				dir = "/tests/" + name
+			}
 			exe := path.Join(dir, base+".test")
 			p.files = append(p.files, initramfs.File{Path: exe, Host: b.Path})
-			s := byBase[base]
 			args, skip := s.args()
+			env = append(env, s.Env...)
 			p.binaries = append(p.binaries, wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip})
 			data, err := testdata(b.Dir, dir, s.Sources)
 			if err != nil {
 				return p, err
 			}
 			p.files = append(p.files, data...)
+			p.files = append(p.files, s.Files...)
 		}
 	}
 	return p, nil

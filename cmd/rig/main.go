@@ -40,6 +40,7 @@ type command struct {
 func commands() []command {
 	return []command{
 		{"test", "run the tests in the guests", runTests},
+		{"std", "run the standard library's tests on " + stdTarget, testStd},
 		{"check", "vet, lint, and run the tests on this machine", check},
 		{"image", "build build/<target>/initramfs.cpio.gz", buildImages},
 		{"run", "boot the image of one target to a shell; Ctrl-A X leaves it", runShell},

@@ -25,6 +25,10 @@ var guestSuites = []qemu.Suite{
 }
 
 func runTests(ctx context.Context, o *options, out *os.File) error {
+	return runSuites(ctx, o, slices.Concat(suites, guestSuites), out)
+}
+
+func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.File) error {
 	if err := install(ctx, testTools(o), out); err != nil {
 		return err
 	}
@@ -34,7 +38,7 @@ func runTests(ctx context.Context, o *options, out *os.File) error {
 	}
 	results, err := qemu.Run(ctx, qemu.Config{
 		Targets: o.targets,
-		Suites:  slices.Concat(suites, guestSuites),
+		Suites:  suites,
 		Kernels: o.kernels,
 		Cache:   cache,
 		Run:     o.run,

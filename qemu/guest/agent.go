@@ -120,13 +120,14 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 }
 
 func (a *agent) env(b wire.Binary) []string {
-	return slices.Concat([]string{
+	// Of two alike the first counts.
+	return slices.Concat(b.Env, []string{
 		"PATH=/bin",
 		"HOME=/",
 		"USER=root",
 		"TMPDIR=/tmp",
 		"VSPAWN_TARGET=" + a.plan.Target, // tells a test that it runs in a guest
-	}, b.Env, a.plan.Env) // of two alike, the first counts
+	}, a.plan.Env)
 }
 
 // start starts a binary in a session of its own: signals that tests send to

@@ -39,6 +39,9 @@ func run() error {
 	if err := mountAll(); err != nil {
 		return err
 	}
+	if err := upLoopback(); err != nil {
+		return err
+	}
 	port, err := openPort()
 	if err != nil {
 		return err

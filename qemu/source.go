@@ -246,6 +246,11 @@ func (s *Source) build(ctx context.Context, deb, dir, log string, report func(ph
 	}
 	defer l.Close()
 	b := &build{Source: s, dir: filepath.Join(dir, "source"), log: l, report: report}
+	defer func() {
+		// Some seconds, also after an interrupt: nothing else would tell.
+		report("removing the kernel's source", "")
+		err = errors.Join(err, os.RemoveAll(b.dir))
+	}()
 	for _, step := range []func() error{
 		func() error { return b.unpack(ctx, deb) },
 		func() error { return b.configure(ctx) },
@@ -262,5 +267,5 @@ func (s *Source) build(ctx context.Context, deb, dir, log string, report func(ph
 	if err := os.Rename(filepath.Join(b.dir, s.Image), filepath.Join(dir, file)); err != nil {
 		return "", err
 	}
-	return file, errors.Join(os.RemoveAll(b.dir), l.Close())
+	return file, l.Close()
 }

@@ -119,58 +119,42 @@ var Targets = []Target{
 		CPUs:   1,
 		Serial: "virtio-serial-pci",
 	},
-	{
-		Name:     "riscv64-nommu",
-		GOARCH:   "riscv64",
-		NoMMU:    true,
-		MaxOrder: 13,
-		Kernel:   "linux-source",
-		Source: &Source{
-			Arch:    "riscv",
-			Cross:   "riscv64-linux-gnu-",
-			Package: "gcc-riscv64-linux-gnu",
-			Config:  []string{"riscv64-nommu.config"},
-			Flags:   maxOrder13,
-			Image:   "arch/riscv/boot/Image",
-		},
-		Magic:    []Magic{{56, "RSC\x05"}},
-		QEMU:     "qemu-system-riscv64",
-		Package:  "qemu-system-riscv|qemu-system-misc",
-		Machine:  "virt",
-		CPU:      "rv64,mmu=off",
-		Accel:    "tcg",
-		Console:  "ttyS0",
-		MemoryMB: 1024,
-		CPUs:     1,
-		Args:     []string{"-bios", "none"}, // the kernel itself runs in machine mode
-		Serial:   "virtio-serial-device",
-	},
-	{
-		Name:     "riscv64-nommu-sbi",
-		GOARCH:   "riscv64",
-		NoMMU:    true,
-		MaxOrder: 13,
-		Kernel:   "linux-source",
-		Source: &Source{
-			Arch:    "riscv",
-			Cross:   "riscv64-linux-gnu-",
-			Package: "gcc-riscv64-linux-gnu",
-			Config:  []string{"riscv64-nommu.config", "riscv64-nommu-sbi.config"},
-			Flags:   maxOrder13,
-			Image:   "arch/riscv/boot/Image",
-		},
-		Magic:    []Magic{{56, "RSC\x05"}},
-		QEMU:     "qemu-system-riscv64",
-		Package:  "qemu-system-riscv|qemu-system-misc",
-		Machine:  "virt",
-		CPU:      "rv64,mmu=off",
-		Accel:    "tcg",
-		Console:  "ttyS0",
-		MemoryMB: 1024,
-		CPUs:     1,
-		Serial:   "virtio-serial-device",
-		Extra:    true, // the same kernel in supervisor mode, under OpenSBI
-	},
+	riscv64NoMMU(Target{
+		Name: "riscv64-nommu",
+		Args: []string{"-bios", "none"}, // the kernel itself runs in machine mode
+	}, "riscv64-nommu.config"),
+	riscv64NoMMU(Target{
+		Name:  "riscv64-nommu-sbi",
+		Extra: true, // the same kernel in supervisor mode, under OpenSBI
+	}, "riscv64-nommu.config", "riscv64-nommu-sbi.config"),
+}
+
+// riscv64NoMMU completes the row of a machine whose kernel is made with the
+// options in config.
+func riscv64NoMMU(t Target, config ...string) Target {
+	t.GOARCH = "riscv64"
+	t.NoMMU = true
+	t.MaxOrder = 13
+	t.Kernel = "linux-source"
+	t.Source = &Source{
+		Arch:    "riscv",
+		Cross:   "riscv64-linux-gnu-",
+		Package: "gcc-riscv64-linux-gnu",
+		Config:  config,
+		Flags:   maxOrder13,
+		Image:   "arch/riscv/boot/Image",
+	}
+	t.Magic = []Magic{{56, "RSC\x05"}}
+	t.QEMU = "qemu-system-riscv64"
+	t.Package = "qemu-system-riscv|qemu-system-misc"
+	t.Machine = "virt"
+	t.CPU = "rv64,mmu=off"
+	t.Accel = "tcg"
+	t.Console = "ttyS0"
+	t.MemoryMB = 1024
+	t.CPUs = 1
+	t.Serial = "virtio-serial-device"
+	return t
 }
 
 // Toolchain builds programs for the target.

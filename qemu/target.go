@@ -69,8 +69,10 @@ var Targets = []Target{
 		Machine: "q35",
 		// CMPXCHG16B leaves garbage in the flags in QEMU before 8.0. A kernel
 		// that is interrupted just then dies of a double fault: with the load
-		// of our tests, every other run. It does without the instruction.
-		CPU: "max,-cx16",
+		// of our tests, every other run. It does without the instruction. It
+		// also does without what QEMU does slowly: strings byte by byte, a fifth
+		// level of page tables, vectors.
+		CPU: "max,-cx16,-erms,-la57,-avx,-avx2",
 		// One host thread for all processors: before QEMU 8.1 a processor may
 		// run code translated from an instruction that another has just
 		// replaced, and when that was a breakpoint of the kernel's own (it

@@ -29,7 +29,7 @@ import (
 // VSPAWN_LOAD=1m asks for a minute of each.
 func TestLoad(t *testing.T) {
 	helper.SkipEmulated(t, "way to start a program for its own machine")
-	d := "1s"
+	d := "300ms"
 	if v := os.Getenv("VSPAWN_LOAD"); v != "" {
 		d = v
 	}

@@ -39,6 +39,8 @@ type state struct {
 	Limits    []unix.Rlimit // by resource
 	Mask      uint64
 	Pending   uint64
+	Ignored   string // signals, as in /proc/PID/status
+	Caught    string
 	Pdeathsig int
 
 	Scheduling  scheduling
@@ -295,6 +297,7 @@ var reportFiles = []struct {
 	{"status", 4096, func(s *state, text string) {
 		field := func(name string) string { return fieldOf(text, name) }
 		s.Tgid, _ = strconv.Atoi(field("Tgid"))
+		s.Ignored, s.Caught = field("SigIgn"), field("SigCgt")
 		p := &s.Privileges
 		p.Inheritable, p.Permitted, p.Effective = field("CapInh"), field("CapPrm"), field("CapEff")
 		p.Bounding, p.Ambient, p.Seccomp = field("CapBnd"), field("CapAmb"), field("Seccomp")

@@ -69,7 +69,7 @@ func TestStackGrowth(t *testing.T) {
 }
 
 // touchHelper touches the pages below its main thread's stack, down to the
-// given distance from the top. It tells of each page that it has touched, and
+// given distance from the top. At each 64 KiB it tells how far it has come, and
 // at each MiB the size of the mapping.
 var touchHelper = helper.New("touch", func(args []string) int {
 	reach, err := strconv.Atoi(args[0])
@@ -82,13 +82,14 @@ var touchHelper = helper.New("touch", func(args []string) int {
 	for at := low - uintptr(os.Getpagesize()); high-at <= uintptr(reach); at -= uintptr(os.Getpagesize()) {
 		touch(at)
 		depth := int(high - at)
-		if depth/mib == said {
+		switch {
+		case depth/mib > said:
+			said = depth / mib
+			low, high := stackMapping()
+			fmt.Println(depth, high-low)
+		case depth%(64<<10) == 0:
 			fmt.Println(depth)
-			continue
 		}
-		said = depth / mib
-		low, high := stackMapping()
-		fmt.Println(depth, high-low)
 	}
 	return 0
 })

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
 )
 
 // A plan prints as the child's system calls, in their order.
@@ -207,7 +209,7 @@ func TestCompileRefuses(t *testing.T) {
 // that is still to be read is overwritten. The copies are tried on a model.
 func TestOrderCopies(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 20000 {
+	for range helper.Rounds(20000) {
 		n := 1 + rng.IntN(12)
 		source := map[int]int{}
 		var targets []int

@@ -30,6 +30,7 @@ type Puppet struct {
 
 	conn  *os.File
 	frame uintptr // address in the child; 0 until it has said so
+	bytes []byte  // of the last frame, whose memory serves again
 }
 
 const frameSize = 1 << 16
@@ -70,7 +71,7 @@ func (p *Puppet) Do(calls ...*Call) error {
 		}
 		p.frame = uintptr(words[1])
 	}
-	frame := make([]byte, (7*len(calls)+1)*8, frameSize)
+	frame := append(p.bytes[:0], make([]byte, (7*len(calls)+1)*8)...)
 	put := func(word int, v uint64) { binary.LittleEndian.PutUint64(frame[8*word:], v) }
 	put(7*len(calls), ^uint64(0))
 	type back struct {
@@ -99,6 +100,7 @@ func (p *Puppet) Do(calls ...*Call) error {
 	if len(frame) > frameSize {
 		return fmt.Errorf("%d calls with their data are %d bytes, of at most %d", len(calls), len(frame), frameSize)
 	}
+	p.bytes = frame
 	if _, err := p.conn.Write(frame); err != nil {
 		return fmt.Errorf("telling the puppet: %w", err)
 	}

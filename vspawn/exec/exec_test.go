@@ -491,7 +491,7 @@ func TestThreads(t *testing.T) {
 	if !features.Pidfd {
 		t.Skip("the kernel has no pidfd")
 	}
-	const children = 100
+	children := helper.Rounds(100)
 	before := count(t, "/proc/self/task")
 	var wg sync.WaitGroup
 	var all []*Cmd

@@ -21,7 +21,7 @@ const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.7.0"
 var library = []string{"./asm", "./vspawn", "./vspawn/exec"}
 
 // otherSystems are where Start answers an error, and the package compiles.
-var otherSystems = []string{"darwin/arm64", "freebsd/amd64", "windows/amd64"}
+var otherSystems = []string{"darwin/arm64", "freebsd/amd64", "windows/amd64", "plan9/amd64"}
 
 // emulators run test binaries of other architectures on this kernel.
 var emulators = []struct{ goarch, program string }{

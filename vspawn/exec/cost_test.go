@@ -3,7 +3,11 @@
 package exec
 
 import (
+	"cmp"
+	"context"
+	"encoding/json"
 	"fmt"
+	"os"
 	osexec "os/exec"
 	"runtime"
 	"runtime/debug"
@@ -16,6 +20,7 @@ import (
 
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/vspawn"
 )
 
 // runs are the two packages' ways to run a command.
@@ -50,75 +55,115 @@ func TestAllocations(t *testing.T) {
 }
 
 // Run makes at most half of the system calls that os/exec does, in the parent
-// and in the child before its exec.
+// and in the child before its exec. A plan's Start and Wait make at most six in
+// the parent and four in the child.
 func TestSystemCalls(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace")
 	argv := looper.Argv(tiny.Exit(t, 0)) // a Go program would take longer to start than to count
-	own, std := 0, 0
-	for range 3 { // on a busy machine the scheduler adds some
-		out, err := tracer.Command(argv...).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := fmt.Sscan(string(out), &own, &std); err != nil {
-			t.Fatalf("the tracer says %q: %v", out, err)
-		}
-		if own*2 <= std {
-			break
-		}
+	out, err := tracer.Command(argv...).Output()
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Logf("%d system calls, os/exec %d", own, std)
-	if own == 0 || own*2 > std {
+	var made map[string]*calls
+	if err := json.Unmarshal(out, &made); err != nil {
+		t.Fatalf("the tracer says %q: %v", out, err)
+	}
+	t.Logf("%d system calls, os/exec %d; a plan alone: %+v", made["own"].sum(), made["std"].sum(), made["plan"])
+	if own, std := made["own"].sum(), made["std"].sum(); own == 0 || own*2 > std {
 		t.Errorf("%d system calls are more than half of the %d of os/exec", own, std)
+	}
+	if p := made["plan"]; p.Parent < 2 || p.Parent > 6 || p.Child < 1 || p.Child > 4 {
+		t.Errorf("a plan makes %d system calls in the parent, %d in the child, by number: %v", p.Parent, p.Child, p.Numbers)
 	}
 }
 
-// counted is how often looper runs a command between two marks.
+// calls are the system calls that one command takes.
+type calls struct {
+	Parent, Child int
+	Runtime       int         // those that are the Go runtime's affair, or the test's
+	Numbers       map[int]int // those of Parent and Child by number
+}
+
+func (c *calls) sum() int { return c.Parent + c.Child + c.Runtime }
+
+// ofRuntime are the calls by which Go's scheduler lets threads wait and wakes
+// them, tells the time without a vDSO, and comes back from SIGCHLD; and those by
+// which looper tells where it is.
+var ofRuntime = []int{unix.SYS_FUTEX, unix.SYS_EPOLL_PWAIT, unix.SYS_NANOSLEEP, unix.SYS_SCHED_YIELD,
+	unix.SYS_CLOCK_GETTIME, unix.SYS_RT_SIGRETURN, unix.SYS_GETPID, unix.SYS_GETTID, unix.SYS_TGKILL}
+
+// loops are what looper does, in this order.
+var loops = []string{"own", "std", "plan"}
+
+// counted is how often looper runs a command in each way, after a first time. The
+// best one counts: on a busy machine the scheduler adds some.
 const counted = 5
 
 // mark is the signal by which looper tells where it is.
 const mark = unix.SIGUSR2
 
-// looper runs a command by each package: once, since what a program does once
-// is not to count, and then between marks.
+// looper runs commands in each way, with a mark after each.
 var looper = helper.New("loop", func(argv []string) int {
 	runtime.LockOSThread() // which gets the signal before the call returns
-	for _, way := range []string{"own", "std"} {
-		for i := range 1 + counted {
-			if err := runs[way](argv); err != nil {
+	plan, err := vspawn.Compile(argv[0], argv, nil)
+	if err != nil {
+		panic(err)
+	}
+	for _, way := range loops {
+		run := runs[way]
+		if way == "plan" {
+			run = func([]string) error { return startAndWait(plan) }
+		}
+		for range 1 + counted {
+			if err := run(argv); err != nil {
 				panic(err)
 			}
-			if i == 0 || i == counted {
-				unix.Tgkill(unix.Getpid(), unix.Gettid(), mark)
-			}
+			unix.Tgkill(unix.Getpid(), unix.Gettid(), mark)
 		}
 	}
 	return 0
 })
 
-// tracer prints the system calls that a looper makes for a command by each
-// package. It is a process of its own since it waits for whatever child there
-// is.
+func startAndWait(plan *vspawn.Plan) error {
+	p, err := plan.Start(context.Background())
+	if err != nil {
+		return err
+	}
+	_, err = p.Wait(context.Background())
+	return err
+}
+
+// tracer prints the system calls that a looper makes for a command in each way.
+// It is a process of its own since it waits for whatever child there is.
 var tracer = helper.New("trace", func(argv []string) int {
 	runtime.LockOSThread() // the tracer is a thread
-	at := systemCalls(argv)
-	if len(at) != 4 {
-		panic(fmt.Sprint("marks at ", at))
+	all := systemCalls(argv)
+	if len(all) != len(loops)*(1+counted) {
+		panic(fmt.Sprint(len(all), " marks"))
 	}
-	fmt.Println((at[1]-at[0])/counted, (at[3]-at[2])/counted)
+	made := map[string]*calls{}
+	for i, way := range loops {
+		made[way] = slices.MinFunc(all[i*(1+counted)+1:][:counted], func(a, b *calls) int {
+			return cmp.Or(a.Parent+a.Child-b.Parent-b.Child, a.Runtime-b.Runtime)
+		})
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(made); err != nil {
+		panic(err)
+	}
 	return 0
 })
 
-// systemCalls counts those of a program and of its children before their exec,
-// and gives how many there were at each of its marks.
-func systemCalls(argv []string) (at []int) {
+// systemCalls counts a program's system calls, and those of its children before
+// their exec, up to each of its marks. The parent is the thread that sets them.
+func systemCalls(argv []string) (marked []*calls) {
 	tracee, err := syscall.ForkExec(argv[0], argv, &syscall.ProcAttr{
 		Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Ptrace: true},
 	})
 	if err != nil {
 		panic(err)
 	}
-	stops := 0
+	children := map[int]bool{}
+	now := map[[2]int]int{} // how often, by thread and number
 	for first := true; ; first = false {
 		var status unix.WaitStatus
 		pid, err := unix.Wait4(-1, &status, unix.WALL, nil)
@@ -126,7 +171,7 @@ func systemCalls(argv []string) (at []int) {
 		case err == unix.EINTR:
 			continue
 		case err == unix.ECHILD:
-			return at
+			return marked
 		case err != nil:
 			panic(err)
 		case !status.Stopped():
@@ -142,17 +187,44 @@ func systemCalls(argv []string) (at []int) {
 		deliver := 0
 		switch s := status.StopSignal(); {
 		case s == systemCall:
-			stops++
+			if nr, ok := enteredCall(pid); ok {
+				now[[2]int{pid, nr}]++
+			}
 		case s == mark:
-			at = append(at, stops/2) // a call has one as it begins, and one as it ends
+			marked = append(marked, sorted(now, pid, children))
+			clear(now)
 		case status.TrapCause() == unix.PTRACE_EVENT_EXEC:
 			unix.PtraceDetach(pid)
 			continue
+		case status.TrapCause() == unix.PTRACE_EVENT_VFORK || status.TrapCause() == unix.PTRACE_EVENT_FORK:
+			child, err := unix.PtraceGetEventMsg(pid)
+			if err != nil {
+				panic(err)
+			}
+			children[int(child)] = true
 		case s != unix.SIGTRAP && s != unix.SIGSTOP:
 			deliver = int(s)
 		}
 		unix.PtraceSyscall(pid, deliver) // unless it was killed meanwhile
 	}
+}
+
+// sorted tells calls by thread and number apart.
+func sorted(made map[[2]int]int, parent int, children map[int]bool) *calls {
+	c := &calls{Numbers: map[int]int{}}
+	for k, n := range made {
+		switch thread, nr := k[0], k[1]; {
+		case children[thread]:
+			c.Child += n
+			c.Numbers[nr] += n
+		case thread == parent && !slices.Contains(ofRuntime, nr):
+			c.Parent += n
+			c.Numbers[nr] += n
+		default:
+			c.Runtime += n
+		}
+	}
+	return c
 }
 
 // BenchmarkRun runs a command by either package in turn, so that a machine

@@ -85,8 +85,10 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	}
 
 	s.progress("building the base with %d commands for %s (only once)", len(commands), s.machine())
-	if err := s.checkCommands(ctx, commands); err != nil {
-		return "", false, err
+	if len(commands) > 0 {
+		if err := s.checkCommands(ctx, commands); err != nil {
+			return "", false, err
+		}
 	}
 	return file, false, s.buildBase(ctx, env, commands, file)
 }
@@ -150,19 +152,8 @@ func (s *Spec) checkCommands(ctx context.Context, commands []string) error {
 	return nil
 }
 
-// buildBase compiles commands into one executable and archives it, with a link a
-// command, at file.
-func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, file string) error {
-	tmp, err := s.cache("tmp")
-	if err != nil {
-		return inputErrorf("%w", err)
-	}
-	src, err := os.MkdirTemp(tmp, "bb-")
-	if err != nil {
-		return fmt.Errorf("initramfs: %w", err)
-	}
-	defer os.RemoveAll(src)
-
+// compileCommands compiles commands into one executable in src.
+func (s *Spec) compileCommands(ctx context.Context, env *goEnv, commands []string, src string) (exe string, err error) {
 	var log bytes.Buffer
 	err = bb.BuildBusybox(llog.New(slog.LevelInfo, llog.WritePrintf(&log)).AtLevel(slog.LevelInfo), &bb.Opts{
 		Env: golang.Default(
@@ -182,22 +173,43 @@ func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, fil
 		GenerateOnly: true,
 	})
 	if err != nil {
-		return fmt.Errorf("initramfs: merging the commands for linux/%s: %w\n%s", s.GOARCH, err, &log)
+		return "", fmt.Errorf("initramfs: merging the commands for linux/%s: %w\n%s", s.GOARCH, err, &log)
 	}
-	exe := filepath.Join(src, "bb")
+	exe = filepath.Join(src, "bb")
 	compiler := s.Toolchain
 	compiler.Dir = filepath.Join(src, "src/bb.u-root.com/bb")
 	args := slices.Concat([]string{"build", "-tags=" + tags, "-o", exe}, buildFlags, []string{"."})
 	if err := compiler.build(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, args...); err != nil {
-		return fmt.Errorf("initramfs: compiling the commands: %w", err)
+		return "", fmt.Errorf("initramfs: compiling the commands: %w", err)
 	}
+	return exe, nil
+}
+
+// buildBase archives at file the directories that an image has, and commands as
+// one executable with a link each.
+func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, file string) error {
+	tmp, err := s.cache("tmp")
+	if err != nil {
+		return inputErrorf("%w", err)
+	}
+	src, err := os.MkdirTemp(tmp, "bb-")
+	if err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	defer os.RemoveAll(src)
 
 	records := slices.Clone(tree)
-	r, err := record("bbin/bb", File{Host: exe})
-	if err != nil {
-		return err
+	if len(commands) > 0 {
+		exe, err := s.compileCommands(ctx, env, commands, src)
+		if err != nil {
+			return err
+		}
+		r, err := record("bbin/bb", File{Host: exe})
+		if err != nil {
+			return err
+		}
+		records = append(records, r)
 	}
-	records = append(records, r)
 	for _, c := range commands {
 		name := path.Base(c)
 		records = append(records, cpio.Symlink("bbin/"+name, "bb"))

@@ -36,8 +36,9 @@ func inputErrorf(format string, args ...any) error {
 type Spec struct {
 	Toolchain
 	// Commands are the import paths of the commands in the base; nil means
-	// DefaultCommands. They come from other modules, as the base's cache
-	// looks at versions; those of this module are Programs.
+	// DefaultCommands, and an empty list that there are none. They come from
+	// other modules, as the base's cache looks at versions; those of this
+	// module are Programs.
 	Commands []string
 	// Programs are main packages of this module to compile and put into /bin.
 	Programs []string

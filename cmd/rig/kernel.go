@@ -18,14 +18,7 @@ func fetchKernels(ctx context.Context, o *options, out *os.File) error {
 		}
 		targets = []qemu.Target{t}
 	}
-	if err := install(ctx, kernelTools(o, targets), out); err != nil {
-		return err
-	}
-	cache, err := qemu.DefaultKernels()
-	if err != nil {
-		return err
-	}
-	kernels, err := cache.GetShown(ctx, targets, true, out)
+	kernels, err := cachedKernels(ctx, o, targets, true, out)
 	if err != nil {
 		return err
 	}
@@ -41,16 +34,21 @@ func kernelFor(ctx context.Context, o *options, t qemu.Target, out *os.File) (qe
 	if file, ok := o.kernels[t.Name]; ok {
 		return qemu.Given(t, file)
 	}
-	targets := []qemu.Target{t}
+	kernels, err := cachedKernels(ctx, o, []qemu.Target{t}, false, out)
+	return kernels[t.Name], err
+}
+
+// cachedKernels returns the targets' kernels, and shows how it gets those that are
+// not in the cache, or that there are newer ones of if fresh is set.
+func cachedKernels(ctx context.Context, o *options, targets []qemu.Target, fresh bool, out *os.File) (map[string]qemu.Kernel, error) {
 	if err := install(ctx, kernelTools(o, targets), out); err != nil {
-		return qemu.Kernel{}, err
+		return nil, err
 	}
 	cache, err := qemu.DefaultKernels()
 	if err != nil {
-		return qemu.Kernel{}, err
+		return nil, err
 	}
-	kernels, err := cache.GetShown(ctx, targets, false, out)
-	return kernels[t.Name], err
+	return cache.GetShown(ctx, targets, fresh, out)
 }
 
 func listTargets(_ context.Context, _ *options, out *os.File) error {

@@ -57,8 +57,10 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 
 	vctx, cancel := context.WithTimeout(ctx, s.limits.Total)
 	defer cancel()
-	events := make(chan wire.Record)
-	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), qevent.EventChannel(wire.Port, events), s.serial)
+	// What QEMU has not got rid of when it ends is lost, so the events are taken
+	// from it at once, and gone through in their own time.
+	received := make(chan wire.Record)
+	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), qevent.EventChannel(wire.Port, received), s.serial)
 	if err != nil {
 		s.console.Close()
 		if ctx.Err() != nil {
@@ -68,6 +70,7 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 		}
 		return s.res
 	}
+	events := unbounded(received)
 	ended := make(chan error, 1)
 	go func() { ended <- vm.Wait() }()
 
@@ -82,8 +85,8 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	idle := time.NewTimer(s.limits.Idle)
 	defer idle.Stop()
 	var vmErr error
-loop:
-	for {
+	// The end of QEMU is seen before that of the events if these lag behind.
+	for ended != nil || events != nil {
 		select {
 		case rec, ok := <-events:
 			if !ok {
@@ -105,7 +108,7 @@ loop:
 			}
 			vctx = context.Background() // said once
 		case vmErr = <-ended:
-			break loop
+			ended = nil
 		}
 	}
 	if s.current != nil {
@@ -116,6 +119,33 @@ loop:
 	s.res.Wall = time.Since(s.start)
 	s.judge(vmErr, gaveUp)
 	return s.res
+}
+
+// unbounded passes values on, and takes them in whether anyone wants them or not.
+func unbounded[T any](in <-chan T) <-chan T {
+	out := make(chan T)
+	go func() {
+		defer close(out)
+		var queue []T
+		for in != nil || len(queue) > 0 {
+			var first T
+			var ready chan<- T
+			if len(queue) > 0 {
+				first, ready = queue[0], out
+			}
+			select {
+			case v, ok := <-in:
+				if !ok {
+					in = nil
+					continue
+				}
+				queue = append(queue, v)
+			case ready <- first:
+				queue = queue[1:]
+			}
+		}
+	}()
+	return out
 }
 
 // machine sets all that vmtest would take from its VMTEST_* variables, so that

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -24,12 +25,18 @@ func run() error {
 			return fmt.Errorf("mount %s: %w", dir, err)
 		}
 	}
-	rounds, err := strconv.Atoi(os.Getenv("rounds")) // from the kernel's command line
+	// From the kernel's command line.
+	rounds, err := strconv.Atoi(os.Getenv("rounds"))
+	if err != nil {
+		return err
+	}
+	pause, err := time.ParseDuration(os.Getenv("pause"))
 	if err != nil {
 		return err
 	}
 	var before string
 	for i := range rounds {
+		time.Sleep(pause)
 		out, err := exec.Command("/bin/gosh", "-c", "/bin/ls /bin; echo from gosh").CombinedOutput()
 		if err != nil || string(out) != "gosh\nls\nfrom gosh\n" {
 			return fmt.Errorf("round %d: %v: %s", i, err, out)

@@ -85,11 +85,6 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	}
 
 	s.progress("building the base with %d commands for %s (only once)", len(commands), s.machine())
-	if len(commands) > 0 {
-		if err := s.checkCommands(ctx, commands); err != nil {
-			return "", false, err
-		}
-	}
 	return file, false, s.buildBase(ctx, env, commands, file)
 }
 
@@ -154,6 +149,9 @@ func (s *Spec) checkCommands(ctx context.Context, commands []string) error {
 
 // compileCommands compiles commands into one executable in src.
 func (s *Spec) compileCommands(ctx context.Context, env *goEnv, commands []string, src string) (exe string, err error) {
+	if err := s.checkCommands(ctx, commands); err != nil {
+		return "", err
+	}
 	var log bytes.Buffer
 	err = bb.BuildBusybox(llog.New(slog.LevelInfo, llog.WritePrintf(&log)).AtLevel(slog.LevelInfo), &bb.Opts{
 		Env: golang.Default(

@@ -93,7 +93,8 @@ func TestMemoryGivenBack(t *testing.T) {
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-		t.Logf("%s: %d KiB free before, %d KiB when it was large, %d KiB after", c.name, before>>10, full>>10, after>>10)
+		t.Logf("%s: %d KiB free before, %d KiB when it was large, %d KiB after; %d KiB were the program's already",
+			c.name, before>>10, full>>10, after>>10, has>>10)
 		if before-full < size-has || before-after >= 2<<20 {
 			t.Errorf("%s: the free memory fell by %d KiB, and by %d KiB in the end; %d KiB were the program's already",
 				c.name, (before-full)>>10, (before-after)>>10, has>>10)

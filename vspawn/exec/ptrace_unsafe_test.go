@@ -19,6 +19,9 @@ func enteredCall(tid int) (nr int, ok bool) {
 		others [6]uint64
 	}
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
+	if errno == unix.ESRCH {
+		return 0, false
+	}
 	if errno != 0 {
 		panic("PTRACE_GET_SYSCALL_INFO: " + errno.Error())
 	}

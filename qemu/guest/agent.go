@@ -14,6 +14,12 @@ import (
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
+// gather is how long output is gathered into one event after another has gone
+// out. Each event costs a switch to this process and one to QEMU, and a test
+// writes several lines: an event for each took a tenth of a guest's time. What is
+// being gathered when the kernel panics is lost.
+const gather = 50 * time.Millisecond
+
 // An agent runs one plan and reports it.
 type agent struct {
 	emit func(wire.Record) error
@@ -109,7 +115,9 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 		return err
 	}
 	end, err := p.wait(a.plan.Idle, func(data []byte) error {
-		return a.emit(wire.Record{Kind: wire.Output, Binary: b.Name, Data: data})
+		err := a.emit(wire.Record{Kind: wire.Output, Binary: b.Name, Data: data})
+		time.Sleep(gather)
+		return err
 	}, func() error {
 		return a.emit(wire.Record{Kind: wire.Hung, Binary: b.Name, Status: a.plan.Idle.String()})
 	})

@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"github.com/hugelgupf/vmtest/guest"
@@ -25,6 +26,9 @@ func main() {
 		fmt.Fprintln(os.Stderr, "guest: this is the init of a test image; it runs only as PID 1")
 		os.Exit(2)
 	}
+	// What it does is done one after the other, and an emulated machine is slow
+	// at waking threads to look for work that there isn't.
+	runtime.GOMAXPROCS(1)
 	if err := run(); err != nil {
 		// Nothing but the console is left to say it on; the missing closing
 		// record makes the run a failure.

@@ -30,10 +30,10 @@ type apt struct {
 	dir string
 }
 
-// newAPT lays out dir for packages of the given architectures.
-func newAPT(ctx context.Context, dir string, archs []string) (*apt, error) {
+// newAPT lays out dir for packages of a suite for the given architectures.
+func newAPT(ctx context.Context, dir, suite string, archs []string) (*apt, error) {
 	if _, err := os.Stat(Keyring); err != nil {
-		return nil, usagef("%s is missing, with which apt verifies kernels: install debian-archive-keyring, or give kernels by KERNEL_<target>=path", Keyring)
+		return nil, usagef("%s is missing, with which apt verifies packages: install debian-archive-keyring", Keyring)
 	}
 	mirror, err := debianMirror(ctx)
 	if err != nil {
@@ -87,7 +87,7 @@ func (a *apt) config(archs []string) string {
 // update fetches the package lists.
 func (a *apt) update(ctx context.Context) error {
 	if _, err := a.run(ctx, "", "apt-get", "update", "-q"); err != nil {
-		return usagef("no package lists from the Debian mirror (is there a network?); give kernels by KERNEL_<target>=path if not: %w", err)
+		return usagef("no package lists from the Debian mirror (is there a network?): %w", err)
 	}
 	return nil
 }
@@ -174,7 +174,7 @@ func debianMirror(ctx context.Context) (string, error) {
 	out, err := runTool(exec.CommandContext(ctx, "apt-get", "indextargets",
 		"--format", "$(COMPONENT) $(CODENAME) $(REPO_URI)", "Created-By: Packages", "Origin: Debian"))
 	if err != nil {
-		return "", usagef("kernels are fetched by apt, which did not answer; give them by KERNEL_<target>=path: %w", err)
+		return "", usagef("apt did not answer: %w", err)
 	}
 	var mirrors []string
 	for line := range strings.Lines(string(out)) {
@@ -190,7 +190,7 @@ func debianMirror(ctx context.Context) (string, error) {
 	if mirror := debootstrapMirror(Debootstrap); mirror != "" {
 		return mirror, nil
 	}
-	return "", usagef("no mirror of Debian found: run apt-get update on Debian, or install debootstrap elsewhere, or give kernels by KERNEL_<target>=path")
+	return "", usagef("no mirror of Debian found: run apt-get update on Debian, or install debootstrap elsewhere")
 }
 
 func debootstrapMirror(path string) string {

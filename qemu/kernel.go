@@ -91,13 +91,7 @@ func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, report f
 	for _, t := range missing {
 		report(Status{Target: t.Name, Phase: "fetching the kernel"})
 	}
-	// What a run left that was killed is in nobody's hands, as we hold the lock.
-	if stale, err := filepath.Glob(filepath.Join(k.Dir, temporary+"*")); err == nil {
-		for _, dir := range stale {
-			os.RemoveAll(dir)
-		}
-	}
-	tmp, err := os.MkdirTemp(k.Dir, temporary)
+	tmp, err := workDir(k.Dir)
 	if err != nil {
 		return nil, usagef("cache directory: %w", err)
 	}
@@ -109,12 +103,12 @@ func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, report f
 			archs = append(archs, t.GOARCH)
 		}
 	}
-	a, err := newAPT(ctx, tmp, archs)
-	if err != nil {
-		return nil, err
+	a, err := newAPT(ctx, tmp, suite, archs)
+	if err == nil {
+		err = a.update(ctx)
 	}
-	if err := a.update(ctx); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, usagef("kernels are fetched by apt, or given by KERNEL_<target>=path: %w", err)
 	}
 	for _, t := range missing {
 		kernel, err := k.fetch(ctx, a, t, report)
@@ -128,6 +122,17 @@ func (k Kernels) Get(ctx context.Context, targets []Target, fresh bool, report f
 		report(Status{Target: t.Name, Phase: "has its kernel"})
 	}
 	return got, nil
+}
+
+// workDir makes a directory in dir, whose lock we hold: what a run left that was
+// killed is in nobody's hands.
+func workDir(dir string) (string, error) {
+	if stale, err := filepath.Glob(filepath.Join(dir, temporary+"*")); err == nil {
+		for _, old := range stale {
+			os.RemoveAll(old)
+		}
+	}
+	return os.MkdirTemp(dir, temporary)
 }
 
 // GetShown is Get that shows on out how it goes.
@@ -202,7 +207,7 @@ func (k Kernels) fetch(ctx context.Context, a *apt, t Target, report func(Status
 			report(Status{Target: t.Name, Phase: phase, Detail: detail})
 		})
 	} else {
-		kernel.File, err = unpackKernel(ctx, deb, dir)
+		kernel.File, err = unpack(ctx, deb, "/boot", "vmlinu", dir, 0o644)
 	}
 	if err != nil {
 		return Kernel{}, fmt.Errorf("%s: %w", pkg, err)
@@ -229,11 +234,12 @@ func (k Kernels) fetch(ctx context.Context, a *apt, t Target, report func(Status
 	return k.cached(ctx, t)
 }
 
-// unpackKernel takes the kernel image out of a package.
-func unpackKernel(ctx context.Context, deb, dir string) (name string, err error) {
-	err = inPackage(ctx, deb, "/boot", "vmlinu", func(file string, r io.Reader) error {
+// unpack takes the first file of a package that is in from, and whose name begins
+// with prefix, into a directory, and returns its name.
+func unpack(ctx context.Context, deb, from, prefix, into string, mode os.FileMode) (name string, err error) {
+	err = inPackage(ctx, deb, from, prefix, func(file string, r io.Reader) error {
 		name = file
-		f, err := os.Create(filepath.Join(dir, name))
+		f, err := os.OpenFile(filepath.Join(into, name), os.O_CREATE|os.O_WRONLY|os.O_EXCL, mode)
 		if err != nil {
 			return err
 		}

@@ -53,9 +53,15 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
+	if err := qemu.CheckTools(qemu.Tools([]qemu.Target{t})); err != nil {
+		return err
+	}
+	if err := newerEmulators(ctx, []qemu.Target{t}, out); err != nil {
+		return err
+	}
 	exe, err := exec.LookPath(t.QEMU)
 	if err != nil {
-		return usagef("%s is missing: run make setup, or install the package %s", t.QEMU, t.Package)
+		return err
 	}
 	fmt.Fprintf(out, "%s: booting; Ctrl-A X leaves it\n", t.Name)
 	return syscall.Exec(exe, t.Command(qemu.Boot{Kernel: k.Path, Initramfs: image}), os.Environ())

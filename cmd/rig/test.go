@@ -32,6 +32,9 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 	if err := install(ctx, testTools(o), out); err != nil {
 		return err
 	}
+	if err := newerEmulators(ctx, o.targets, out); err != nil {
+		return err
+	}
 	cache, err := qemu.DefaultKernels()
 	if err != nil {
 		return err

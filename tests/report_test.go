@@ -231,10 +231,11 @@ func (s *state) read(do func(...*tiny.Call) error) {
 		b.call(unix.SYS_CLOSE, tty.Result)
 	}
 	buffers := make([][]byte, len(files))
+	reads := make([]*tiny.Call, len(files))
 	for i, f := range files {
 		if f.Err() == nil {
 			buffers[i] = make([]byte, reportFiles[i].size)
-			b.call(unix.SYS_READ, f.Result, buffers[i], len(buffers[i]))
+			reads[i] = b.call(unix.SYS_READ, f.Result, buffers[i], len(buffers[i]))
 			b.call(unix.SYS_CLOSE, f.Result)
 		}
 	}
@@ -264,13 +265,14 @@ func (s *state) read(do func(...*tiny.Call) error) {
 		}
 	}
 	for i, f := range reportFiles {
-		if buffers[i] == nil {
+		if reads[i] == nil || reads[i].Err() != nil {
 			continue
 		}
-		if buffers[i][f.size-1] != 0 {
+		n := reads[i].Result
+		if n == f.size {
 			panic(f.name + " is longer than expected")
 		}
-		f.take(s, strings.TrimRight(string(buffers[i]), "\x00"))
+		f.take(s, strings.TrimRight(string(buffers[i][:n]), "\x00"))
 	}
 }
 

@@ -31,10 +31,11 @@ func (t Target) machineArgs() []string {
 // kernelArgs is the kernel's command line. With -no-reboot, panic=-1 makes
 // QEMU end on a panic, where it would stay forever. The emulation is slow at two
 // things that no test is about: setting a timer anew, which a Go program does a
-// thousand times a second if timers are precise, and the detours by which a kernel
-// keeps a processor from guessing. Without them the tests take half the time.
+// thousand times a second if timers are precise, or at each tick if ticks can stop,
+// and the detours by which a kernel keeps a processor from guessing. Without them
+// the tests take half the time.
 func (t Target) kernelArgs(b Boot) []string {
-	args := []string{"console=" + t.Console, "panic=-1", "quiet", "highres=off", "mitigations=off"}
+	args := []string{"console=" + t.Console, "panic=-1", "quiet", "highres=off", "nohz=off", "mitigations=off"}
 	if b.Init != "" {
 		args = append(args, "rdinit="+b.Init)
 	}

@@ -137,7 +137,7 @@ func workDir(dir string) (string, error) {
 
 // GetShown is Get that shows on out how it goes.
 func (k Kernels) GetShown(ctx context.Context, targets []Target, fresh bool, out *os.File) (map[string]Kernel, error) {
-	p := newProgress(out, targets)
+	p := newProgress(out, namesOf(targets))
 	defer p.close()
 	return k.Get(ctx, targets, fresh, p.set)
 }

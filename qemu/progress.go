@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Status is what a target is at.
+// A Status is what a target, or one of its guests, is at.
 type Status struct {
-	Target string
+	Target string // or the guest's name
 	Phase  string
 	Detail string // of the phase; what has one has no Binary
 	Binary string
@@ -53,7 +53,7 @@ type progress struct {
 	gone chan struct{}
 }
 
-func newProgress(out *os.File, targets []Target) *progress {
+func newProgress(out *os.File, names []string) *progress {
 	_, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS)
 	p := &progress{
 		out:   out,
@@ -62,12 +62,12 @@ func newProgress(out *os.File, targets []Target) *progress {
 		now:   map[string]Status{},
 		since: map[string]time.Time{},
 		said:  map[string]time.Time{},
+		order: names,
 		stop:  make(chan struct{}),
 		gone:  make(chan struct{}),
 	}
-	for _, t := range targets {
-		p.order = append(p.order, t.Name)
-		p.width = max(p.width, len(t.Name))
+	for _, name := range names {
+		p.width = max(p.width, len(name))
 	}
 	go p.tick()
 	return p

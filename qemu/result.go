@@ -57,7 +57,48 @@ type Result struct {
 	Tests    []*Test       // in the order of their beginning
 	Problems []string      // why the run is a failure, failed tests aside
 	Console  []string      // last lines
-	Log      string        // path of the whole console log
+	Log      string        // path of the whole console log, or paths
+	start    time.Time
+}
+
+// merge makes one result a target of those of its guests, in the targets' order.
+func merge(targets []Target, parts []*Result) []*Result {
+	results := make([]*Result, len(targets))
+	for i, t := range targets {
+		for _, part := range parts {
+			if part.Target.Name != t.Name {
+				continue
+			}
+			if results[i] == nil {
+				results[i] = part
+				continue
+			}
+			results[i].add(part)
+		}
+	}
+	return results
+}
+
+// add takes in another guest's result of the same target.
+func (r *Result) add(other *Result) {
+	end := r.start.Add(r.Wall)
+	if e := other.start.Add(other.Wall); e.After(end) {
+		end = e
+	}
+	if other.start.Before(r.start) {
+		r.start = other.start
+	}
+	r.Wall = end.Sub(r.start)
+	r.Boot = max(r.Boot, other.Boot)
+	if r.Kernel == "" {
+		r.Kernel = other.Kernel
+	}
+	if len(r.Problems) == 0 && len(other.Problems) > 0 {
+		r.Console = other.Console
+	}
+	r.Problems = append(r.Problems, other.Problems...)
+	r.Log += ", " + other.Log
+	r.Tests = append(r.Tests, other.Tests...)
 }
 
 // Count returns how many tests ended so. Tests that contain failed subtests

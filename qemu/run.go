@@ -96,7 +96,7 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 		return nil, err
 	}
 
-	p := newProgress(c.Out, c.Targets)
+	p := newProgress(c.Out, c.names())
 	defer p.close()
 	kernels, err := c.kernels(ctx, p)
 	if err != nil {
@@ -107,21 +107,71 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err := c.images(ctx, p); err != nil {
 		return nil, err
 	}
-	results := make([]*Result, len(c.Targets))
-	errs := make([]error, len(c.Targets))
-	parallel(c.jobs(), len(c.Targets), func(i int) {
-		// From the end of the table, where the slow ones are: they would
-		// run alone in the end.
-		i = len(c.Targets) - 1 - i
-		t := c.Targets[i]
-		results[i], errs[i] = c.guest(ctx, p, t, kernels[t.Name], test2json)
+	guests := c.guests()
+	parts := make([]*Result, len(guests))
+	errs := make([]error, len(guests))
+	parallel(c.jobs(), len(guests), func(i int) {
+		parts[i], errs[i] = c.guest(ctx, p, guests[i], kernels[guests[i].target.Name], test2json)
 	})
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
 		}
 	}
+	results := merge(c.Targets, parts)
 	return results, writeJUnit(c.resultsDir(), results)
+}
+
+// A guest is one machine of a run.
+type guest struct {
+	target Target
+	name   string // as the progress and the logs have it
+	shard  Shard
+}
+
+// guests are those of a run, in the order of their start: from the end of the
+// table, where the slow ones are, as they would run alone in the end. If all tests
+// are to run, targets that would leave processors idle in the end are run in
+// parts: one target on two processors as two guests, the last of three too.
+func (c *Config) guests() []guest {
+	shard := c.Shard
+	if shard.N == 0 {
+		shard = Shard{1, 1}
+	}
+	n, parts := len(c.Targets), 1
+	rest := n % c.jobs()
+	if rest > 0 && c.Run == "" && shard.N == 1 {
+		parts = c.jobs() / rest
+	}
+	var guests []guest
+	for i := n - 1; i >= 0; i-- {
+		t := c.Targets[i]
+		if i >= rest {
+			guests = append(guests, guest{t, t.Name, shard})
+			continue
+		}
+		for part := range parts {
+			g := guest{t, t.Name, Shard{shard.I + part*shard.N, shard.N * parts}}
+			if part > 0 {
+				g.name += fmt.Sprintf("-%d", part+1)
+			}
+			guests = append(guests, g)
+		}
+	}
+	return guests
+}
+
+// names are those of all guests, in the order of the table.
+func (c *Config) names() []string {
+	names := make([]string, 0, len(c.Targets))
+	for _, t := range c.Targets {
+		for _, g := range c.guests() {
+			if g.target.Name == t.Name {
+				names = append(names, g.name)
+			}
+		}
+	}
+	return names
 }
 
 // jobs is how many guests run at once. Two on two processors are no slower
@@ -168,7 +218,7 @@ func (c *Config) images(ctx context.Context, p *progress) error {
 		t := c.Targets[i]
 		p.set(Status{Target: t.Name, Phase: "building the image"})
 		tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
-		plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Shard: c.Shard.I - 1, Shards: c.Shard.N, Idle: c.Limits.Idle}
+		plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Idle: c.Limits.Idle}
 		load, err := compile(ctx, tc, c.Suites)
 		if err == nil {
 			err = load.image(ctx, tc, plan, c.imagePath(t))
@@ -184,17 +234,22 @@ func (c *Config) images(ctx context.Context, p *progress) error {
 	return nil
 }
 
-func (c *Config) guest(ctx context.Context, p *progress, t Target, k Kernel, test2json string) (*Result, error) {
-	con, err := newConsole(filepath.Join(c.resultsDir(), t.Name+".console.log"))
+func (c *Config) guest(ctx context.Context, p *progress, g guest, k Kernel, test2json string) (*Result, error) {
+	con, err := newConsole(filepath.Join(c.resultsDir(), g.name+".console.log"))
 	if err != nil {
 		return nil, err
 	}
-	output, err := os.Create(filepath.Join(c.resultsDir(), t.Name+".log"))
+	output, err := os.Create(filepath.Join(c.resultsDir(), g.name+".log"))
 	if err != nil {
 		return nil, err
 	}
-	s := session{target: t, limits: c.Limits.host(), test2json: test2json, console: con, output: output, report: p.set}
-	r := s.run(ctx, Boot{Kernel: k.Path, Initramfs: c.imagePath(t), Init: agentInit})
+	s := session{name: g.name, target: g.target, limits: c.Limits.host(), test2json: test2json, console: con, output: output, report: p.set}
+	r := s.run(ctx, Boot{
+		Kernel:    k.Path,
+		Initramfs: c.imagePath(g.target),
+		Init:      agentInit,
+		Append:    []string{fmt.Sprintf("%s=%d/%d", wire.ShardEnv, g.shard.I, g.shard.N)},
+	})
 	if err := output.Close(); err != nil {
 		r.problem("%v", err)
 	}
@@ -202,7 +257,7 @@ func (c *Config) guest(ctx context.Context, p *progress, t Target, k Kernel, tes
 	if !r.Passed() {
 		verdict = "FAILED"
 	}
-	p.set(Status{Target: t.Name, Phase: fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %.1fs",
+	p.set(Status{Target: g.name, Phase: fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %.1fs",
 		verdict, r.Count(Pass), r.Count(Fail)+r.Count(Unfinished), r.Count(Skip), r.Wall.Seconds())})
 	return r, nil
 }

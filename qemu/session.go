@@ -29,6 +29,7 @@ func (l Limits) host() Limits { return Limits{l.Idle*3/2 + 30*time.Second, l.Tot
 
 // A session is one run of a guest, up to its verdict.
 type session struct {
+	name      string // of the guest
 	target    Target
 	limits    Limits
 	test2json string
@@ -116,7 +117,7 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 			s.res.problem("%v", err)
 		}
 	}
-	s.res.Wall = time.Since(s.start)
+	s.res.start, s.res.Wall = s.start, time.Since(s.start)
 	s.judge(vmErr, gaveUp)
 	return s.res
 }
@@ -346,7 +347,7 @@ func (s *session) where() string {
 func (s *session) say(change func(*Status)) {
 	s.mu.Lock()
 	change(&s.status)
-	s.status.Target = s.target.Name
+	s.status.Target = s.name
 	st := s.status
 	s.mu.Unlock()
 	s.report(st)

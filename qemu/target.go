@@ -167,9 +167,11 @@ func (t Target) Toolchain(dir, cacheDir string) initramfs.Toolchain {
 }
 
 // Names returns the names of all targets, in the table's order.
-func Names() []string {
-	names := make([]string, len(Targets))
-	for i, t := range Targets {
+func Names() []string { return namesOf(Targets) }
+
+func namesOf(targets []Target) []string {
+	names := make([]string, len(targets))
+	for i, t := range targets {
 		names[i] = t.Name
 	}
 	return names

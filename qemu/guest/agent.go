@@ -37,7 +37,11 @@ func (a *agent) run() error {
 	if a.plan, err = readPlan(); err != nil {
 		return err
 	}
-	sel, err := newSelector(a.plan.Run, a.plan.Shard, a.plan.Shards)
+	shard, shards, err := parseShard(os.Getenv(wire.ShardEnv))
+	if err != nil {
+		return err
+	}
+	sel, err := newSelector(a.plan.Run, shard, shards)
 	if err != nil {
 		return err
 	}

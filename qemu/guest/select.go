@@ -3,8 +3,11 @@
 package main
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
 // A selector chooses tests by regular expression and by shard.
@@ -23,6 +26,18 @@ func newSelector(run string, shard, shards int) (*selector, error) {
 		return nil, err
 	}
 	return &selector{top: re, sub: sub, shard: shard, shards: max(shards, 1)}, nil
+}
+
+// parseShard reads "i/n", from 1, as a number from 0 and how many there are; "" is
+// all in one.
+func parseShard(s string) (shard, shards int, err error) {
+	if s == "" {
+		return 0, 1, nil
+	}
+	if _, err := fmt.Sscanf(s, "%d/%d", &shard, &shards); err != nil || shard < 1 || shard > shards {
+		return 0, 0, fmt.Errorf("%s=%s is no part i/n", wire.ShardEnv, s)
+	}
+	return shard - 1, shards, nil
 }
 
 // splitRun parts run at its first slash outside of brackets, as -test.run does.

@@ -61,6 +61,19 @@ func TestShards(t *testing.T) {
 	}
 }
 
+func TestParseShard(t *testing.T) {
+	for s, want := range map[string][2]int{"": {0, 1}, "1/1": {0, 1}, "3/4": {2, 4}} {
+		if shard, shards, err := parseShard(s); err != nil || [2]int{shard, shards} != want {
+			t.Errorf("%q: %d, %d, %v; want %v", s, shard, shards, err, want)
+		}
+	}
+	for _, s := range []string{"0/1", "2/1", "1", "x", "/"} {
+		if _, _, err := parseShard(s); err == nil {
+			t.Errorf("%q gave no error", s)
+		}
+	}
+}
+
 func TestTestNames(t *testing.T) {
 	got := testNames("TestA\nBenchmarkB\nExample_c\nFuzzD\nPASS\nok \tpkg\t0.1s\n")
 	if want := []string{"TestA", "Example_c", "FuzzD"}; !slices.Equal(got, want) {

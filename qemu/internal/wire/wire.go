@@ -9,6 +9,9 @@ const (
 	Port = "vspawn"
 	// PlanPath is where a test image holds its Plan, as JSON.
 	PlanPath = "rig/plan.json"
+	// ShardEnv is the variable of PID 1, and so a kernel argument, that says
+	// which part of the tests a guest runs, as "i/n" from 1; without it all.
+	ShardEnv = "RIG_SHARD"
 	// MaxOutput is how many bytes one record may carry: the host reads
 	// records as lines of at most 64 KiB, and base64 takes a third more.
 	MaxOutput = 32 << 10
@@ -20,8 +23,6 @@ type Plan struct {
 	Binaries []Binary
 	Env      []string      // for all binaries
 	Run      string        // chooses tests as -test.run does; "" is all
-	Shard    int           // this guest runs tests Shard, Shard+Shards, … (from 0)
-	Shards   int           // 0 is 1
 	Idle     time.Duration // a test binary silent for longer hangs
 }
 

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -19,17 +21,20 @@ import (
 // the rows of Targets.
 const slowQEMU = 7
 
-// NewerEmulators returns a directory of this user's with newer emulators for
-// targets than the machine has, or "" if those that it has will do. They come from
-// the backports of the machine's own release of Debian, and use the libraries and
-// the firmware of the installed ones, which stay as they are. say is told what
-// takes time.
-func NewerEmulators(ctx context.Context, targets []Target, say func(string)) (dir string, err error) {
+// NewerEmulators returns targets with newer emulators, where the machine's are
+// old. They come from the backports of the machine's own release of Debian, are
+// kept in the user's cache, and use the libraries and the firmware of the
+// installed ones, which stay as they are. say is told what takes time. The targets
+// are good to run also if there is an error.
+func NewerEmulators(ctx context.Context, targets []Target, say func(string)) ([]Target, error) {
 	old := map[string]string{} // emulators' packages
 	for _, t := range targets {
+		if t.OldQEMU {
+			continue
+		}
 		major, err := majorVersion(ctx, t.QEMU)
 		if err != nil {
-			return "", err
+			return targets, err
 		}
 		if major <= slowQEMU {
 			old[t.QEMU], _, _ = strings.Cut(t.Package, "|")
@@ -37,31 +42,36 @@ func NewerEmulators(ctx context.Context, targets []Target, say func(string)) (di
 	}
 	release, err := debianRelease("/etc/os-release")
 	if err != nil || release == "" || len(old) == 0 {
-		return "", err
+		return targets, err
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
-		return "", err
+		return targets, err
 	}
-	dir = filepath.Join(cache, "vspawn", "emulators", release)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
+	dir := filepath.Join(cache, "vspawn", "emulators", release)
 	unlock, err := lockDir(ctx, dir, func() { say("waiting for another run to have its emulators") })
 	if err != nil {
-		return "", err
+		return targets, err
 	}
 	defer unlock()
-	for program := range old {
-		if _, err := majorVersion(ctx, filepath.Join(dir, program)); err == nil {
-			delete(old, program)
+	missing := maps.Clone(old)
+	maps.DeleteFunc(missing, func(program, _ string) bool {
+		_, err := majorVersion(ctx, filepath.Join(dir, program))
+		return err == nil
+	})
+	if len(missing) > 0 {
+		say("fetching newer emulators from " + release + "-backports")
+		if err := fetchEmulators(ctx, dir, release+"-backports", missing); err != nil {
+			return targets, err
 		}
 	}
-	if len(old) == 0 {
-		return dir, nil
+	newer := slices.Clone(targets)
+	for i, t := range newer {
+		if old[t.QEMU] != "" && !t.OldQEMU {
+			newer[i].QEMU = filepath.Join(dir, t.QEMU)
+		}
 	}
-	say("fetching newer emulators from " + release + "-backports")
-	return dir, fetchEmulators(ctx, dir, release+"-backports", old)
+	return newer, nil
 }
 
 // fetchEmulators puts programs, which are in the packages given, into dir.

@@ -32,33 +32,42 @@ func TestMajorVersion(t *testing.T) {
 }
 
 // Where the emulators will do, nothing is fetched; where there are newer ones in
-// the cache, they are taken.
+// the cache, the targets that gain by them have them.
 func TestNewerEmulators(t *testing.T) {
 	dir, cache := t.TempDir(), t.TempDir()
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv("XDG_CACHE_HOME", cache)
 	say := func(s string) { t.Error(s) }
 	target := Targets[0]
-
-	fakeEmulator(t, dir, target.QEMU, "10.0.2")
-	if got, err := NewerEmulators(t.Context(), Targets[:1], say); got != "" || err != nil {
-		t.Errorf("beside version 10: %q, %v", got, err)
+	other := target
+	other.OldQEMU = true
+	check := func(want string) {
+		t.Helper()
+		got, err := NewerEmulators(t.Context(), []Target{target, other}, say)
+		if err != nil || len(got) != 2 || got[0].QEMU != want || got[1].QEMU != target.QEMU {
+			t.Errorf("%+v, %v; want the emulator %q", got, err, want)
+		}
 	}
+	fakeEmulator(t, dir, target.QEMU, "10.0.2")
+	check(target.QEMU)
 	fakeEmulator(t, dir, target.QEMU, "7.2.9")
 	release, err := debianRelease("/etc/os-release")
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := ""
-	if release != "" {
-		want = filepath.Join(cache, "vspawn", "emulators", release)
-		if err := os.MkdirAll(want, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		fakeEmulator(t, want, target.QEMU, "10.0.2")
+	if release == "" { // there are no backports
+		check(target.QEMU)
+		return
 	}
-	if got, err := NewerEmulators(t.Context(), Targets[:1], say); got != want || err != nil {
-		t.Errorf("with version 10 in the cache: %q, %v; want %q", got, err, want)
+	newer := filepath.Join(cache, "vspawn", "emulators", release)
+	if err := os.MkdirAll(newer, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fakeEmulator(t, newer, target.QEMU, "10.0.2")
+	check(filepath.Join(newer, target.QEMU))
+	fakeEmulator(t, dir, target.QEMU, "none")
+	if got, err := NewerEmulators(t.Context(), []Target{target}, say); err == nil || len(got) != 1 || got[0].QEMU != target.QEMU {
+		t.Errorf("with an emulator that says no version: %+v, %v", got, err)
 	}
 }
 

@@ -84,9 +84,6 @@ func check(ctx context.Context, o *options, out *os.File) error {
 	if err := install(ctx, slices.Concat(testTools(o), hostTools), out); err != nil {
 		return err
 	}
-	if err := newerEmulators(ctx, o.targets, out); err != nil {
-		return err
-	}
 	// Package qemu's tests have them made if need be, which may take longer than
 	// a test may.
 	if _, err := cachedKernels(ctx, o, o.targets, false, out); err != nil {

@@ -56,9 +56,11 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	if err := qemu.CheckTools(qemu.Tools([]qemu.Target{t})); err != nil {
 		return err
 	}
-	if err := newerEmulators(ctx, []qemu.Target{t}, out); err != nil {
+	newer, err := newerEmulators(ctx, []qemu.Target{t}, out)
+	if err != nil {
 		return err
 	}
+	t = newer[0]
 	exe, err := exec.LookPath(t.QEMU)
 	if err != nil {
 		return err

@@ -63,21 +63,13 @@ func kernelTools(o *options, targets []qemu.Target) []qemu.Tool {
 	return tools
 }
 
-// newerEmulators has those of an old release stand aside for newer ones, for all
-// that is looked up from here on.
-func newerEmulators(ctx context.Context, targets []qemu.Target, out *os.File) error {
-	dir, err := qemu.NewerEmulators(ctx, targets, func(s string) { fmt.Fprintln(out, s) })
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err != nil {
+// newerEmulators gives targets newer emulators than an old release has.
+func newerEmulators(ctx context.Context, targets []qemu.Target, out *os.File) ([]qemu.Target, error) {
+	targets, err := qemu.NewerEmulators(ctx, targets, func(s string) { fmt.Fprintln(out, s) })
+	if err != nil && ctx.Err() == nil {
 		fmt.Fprintln(out, "running in the emulators that are installed, which take longer:", err)
-		return nil
 	}
-	if dir == "" {
-		return nil
-	}
-	return os.Setenv("PATH", dir+string(os.PathListSeparator)+os.Getenv("PATH"))
+	return targets, ctx.Err()
 }
 
 // install installs those tools that are missing, with apt, or says which they

@@ -32,7 +32,8 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 	if err := install(ctx, testTools(o), out); err != nil {
 		return err
 	}
-	if err := newerEmulators(ctx, o.targets, out); err != nil {
+	targets, err := newerEmulators(ctx, o.targets, out)
+	if err != nil {
 		return err
 	}
 	cache, err := qemu.DefaultKernels()
@@ -40,7 +41,7 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 		return err
 	}
 	results, err := qemu.Run(ctx, qemu.Config{
-		Targets: o.targets,
+		Targets: targets,
 		Suites:  suites,
 		Kernels: o.kernels,
 		Cache:   cache,

@@ -16,8 +16,8 @@ import (
 )
 
 // slowQEMU is the last major version of QEMU that is replaced if it can be:
-// Debian 12 has 7.2, and 10.0 among its backports, which takes two thirds of the
-// time for our tests, and half of it on riscv64. What is wrong in 7.2 is told at
+// Debian 12 has 7.2, and 10.0 among its backports, which takes three quarters of
+// the time for our tests with an MMU, and half of it on riscv64. What is wrong in 7.2 is told at
 // the rows of Targets.
 const slowQEMU = 7
 

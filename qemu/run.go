@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/vspawn/vspawn/qemu/internal/wire"
@@ -163,13 +164,14 @@ func (c *Config) guests() []guest {
 
 // names are those of all guests, in the order of the table.
 func (c *Config) names() []string {
-	names := make([]string, 0, len(c.Targets))
-	for _, t := range c.Targets {
-		for _, g := range c.guests() {
-			if g.target.Name == t.Name {
-				names = append(names, g.name)
-			}
-		}
+	guests := c.guests()
+	place := func(g guest) int {
+		return slices.IndexFunc(c.Targets, func(t Target) bool { return t.Name == g.target.Name })
+	}
+	slices.SortStableFunc(guests, func(a, b guest) int { return place(a) - place(b) })
+	names := make([]string, len(guests))
+	for i, g := range guests {
+		names[i] = g.name
 	}
 	return names
 }

@@ -33,7 +33,7 @@ var elsewheres = []elsewhere{
 	{"without clone3", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3) }, withoutClone3,
 		"Features|FailingStep|CancelStep|ParentWaits|UserNamespace|SignalDuringStart|SignalStorm"},
 	{"sandbox", func() error { return seccomp.Deny(unix.EPERM, unix.SYS_CLONE3) }, withoutClone3,
-		"Features|Argv"},
+		"Features|SignalDuringStart"},
 	{"without close_range", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLOSE_RANGE) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, Pidfd: true},
 		"Features|FilesInherited|InheritFiles|FilesAboveLimit"},
@@ -44,14 +44,14 @@ var elsewheres = []elsewhere{
 		return seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3, unix.SYS_CLOSE_RANGE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL)
 	}, vspawn.FeatureSet{SharedMemory: true},
 		"Features|Files|FilesInherited|FilesAboveLimit|Ends|StoppedAndContinued|Zombie|FailingStart|" +
-			"CancelStep|CancelAfter|ParentUnchanged|UserNamespace"},
+			"CancelStep|CancelAfter|ParentUnchanged|UserNamespace|SignalDuringStart"},
 	{"ordinary user", func() error {
 		if os.Getuid() != 0 {
 			return nil
 		}
 		// In this order: the last gives up the right to the others.
 		return errors.Join(unix.Setgroups(nil), unix.Setresgid(1000, 1000, 1000), unix.Setresuid(1000, 1000, 1000))
-	}, allFeatures, "Features|FailingPrivilege|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace"},
+	}, allFeatures, "Features|FailingPrivilege|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart"},
 }
 
 // elsewhereEnv names the elsewhere that a process is in.

@@ -35,19 +35,7 @@ func TestLoad(t *testing.T) {
 	}
 	program := tiny.Exit(t, 0)
 	run := func(t *testing.T, attr *vspawn.Attr) {
-		r, w := blockingPipe(t)
-		attr.Files = []vspawn.File{{Child: 1, File: w}, {Child: 2, File: w}}
-		p, err := start(t, loadHelper.Argv(d, program), attr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.Close()
-		out, err := io.ReadAll(r)
-		if err != nil {
-			t.Error(err)
-		}
-		wait(t, p, "exit status 0")
-		t.Logf("%s", bytes.TrimSpace(out))
+		t.Log(strings.TrimSpace(output(t, loadHelper.Argv(d, program), attr, "exit status 0")))
 	}
 	t.Run("one processor", func(t *testing.T) { run(t, &vspawn.Attr{Affinity: []int{0}}) })
 	t.Run("all processors", func(t *testing.T) { run(t, &vspawn.Attr{}) })

@@ -404,6 +404,26 @@ func reportGo(t *testing.T, attr *vspawn.Attr, during func(*vspawn.Process)) (*s
 	return readReport(t, p, r), nil
 }
 
+// output starts a helper's command line with a pipe as its standard output and
+// error, and attr's files, demands an end of it, and gives what came.
+func output(t *testing.T, argv []string, attr *vspawn.Attr, end string) string {
+	t.Helper()
+	r, w := blockingPipe(t)
+	a := *attr
+	a.Files = append([]vspawn.File{{Child: 1, File: w}, {Child: 2, File: w}}, attr.Files...)
+	p, err := start(t, argv, &a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	out, err := io.ReadAll(r)
+	if err != nil {
+		t.Error(err)
+	}
+	wait(t, p, end)
+	return string(out)
+}
+
 // start starts a helper's command line.
 func start(t *testing.T, argv []string, attr *vspawn.Attr) (*vspawn.Process, error) {
 	t.Helper()

@@ -4,7 +4,6 @@ package tests
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -32,25 +31,14 @@ func TestStackGrowth(t *testing.T) {
 		{16 * mib, reach, 16 * mib, "exit status 0"},
 	} {
 		t.Run(fmt.Sprintf("%d MiB", c.limit/mib), func(t *testing.T) {
-			r, w := blockingPipe(t)
-			p, err := start(t, touchHelper.Argv(strconv.Itoa(reach)), &vspawn.Attr{
-				Files: []vspawn.File{{Child: 1, File: w}, {Child: 2, Parent: 2}},
+			out := output(t, touchHelper.Argv(strconv.Itoa(reach)), &vspawn.Attr{
 				Rlimits: []vspawn.Rlimit{
 					{Resource: unix.RLIMIT_STACK, Soft: uint64(c.limit), Hard: uint64(c.limit)},
 					{Resource: unix.RLIMIT_CORE},
 				},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			w.Close()
-			out, err := io.ReadAll(r)
-			if err != nil {
-				t.Error(err)
-			}
-			wait(t, p, c.end)
+			}, c.end)
 			var depth, mapping, before int
-			for line := range strings.Lines(string(out)) {
+			for line := range strings.Lines(out) {
 				if n, _ := fmt.Sscan(line, &depth, &mapping); n < 2 {
 					continue
 				}

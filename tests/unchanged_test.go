@@ -46,18 +46,10 @@ func TestParentUnchanged(t *testing.T) {
 	runtime.LockOSThread() // the thread has a mask of its own
 	defer runtime.UnlockOSThread()
 	warmUp(t)
-	before := readParent(t)
-	check := func(t *testing.T, k spawnKind, dumpable int) {
-		t.Cleanup(func() { // after what the kind cleans up itself
-			after := readParent(t)
-			was, is := reflect.ValueOf(before.state), reflect.ValueOf(after.state)
-			for i := range was.NumField() {
-				equal(t, "the parent's "+was.Type().Field(i).Name, is.Field(i).Interface(), was.Field(i).Interface())
-			}
-			equal(t, "open descriptors", after.Open, before.Open)
-			equal(t, "dumpable flag", after.Dumpable, dumpable)
-		})
+	check := func(t *testing.T, k spawnKind, wantDumpable int) {
 		attr, _ := k.setUp(t)
+		before := readParent(t)
+		equal(t, "dumpable flag before", before.Dumpable, wantDumpable)
 		for _, path := range []string{program, "/no/such/program"} {
 			p, err := vspawn.Start(t.Context(), path, argv, attr)
 			if err == nil {
@@ -66,6 +58,13 @@ func TestParentUnchanged(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		after := readParent(t)
+		was, is := reflect.ValueOf(before.state), reflect.ValueOf(after.state)
+		for i := range was.NumField() {
+			equal(t, "the parent's "+was.Type().Field(i).Name, is.Field(i).Interface(), was.Field(i).Interface())
+		}
+		equal(t, "open descriptors", after.Open, before.Open)
+		equal(t, "dumpable flag", after.Dumpable, before.Dumpable)
 	}
 	for _, k := range kindsHere() {
 		t.Run(k.name, func(t *testing.T) { check(t, k, 1) })
@@ -77,7 +76,7 @@ func TestParentUnchanged(t *testing.T) {
 			if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 				t.Fatal(err)
 			}
-			t.Cleanup(func() { unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) })
+			defer unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
 			if os.Getuid() != 0 {
 				t.Skip("what a process that is not dumpable has in /proc is root's")
 			}

@@ -154,7 +154,7 @@ func TestWaitsHoldNoThread(t *testing.T) {
 	helper.SkipEmulated(t, "room for so many children, each with an emulator")
 	children := 10_000
 	if os.Getenv("VSPAWN_TARGET") != "" || raceEnabled { // where there is little memory, or all is slow
-		children = 120
+		children = 200
 	}
 	program := tiny.Sleep(t)
 	before := threads(t)

@@ -53,8 +53,8 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := qemu.CheckTools(qemu.Tools([]qemu.Target{t})); err != nil {
-		return err
+	if _, err := exec.LookPath(t.QEMU); err != nil {
+		return usagef("%s is missing: run make setup, or install the package %s", t.QEMU, t.Package)
 	}
 	newer, err := newerEmulators(ctx, []qemu.Target{t}, out)
 	if err != nil {

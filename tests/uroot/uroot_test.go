@@ -19,8 +19,7 @@ func TestMain(m *testing.M) { helper.Main(m) }
 
 // What a person does in a shell works: its own words, and u-root's commands alone
 // and together. A shell takes long to start in an emulated machine, so each of
-// them does much. With an MMU the programs are as u-root and Go make them, so
-// there a part of it tells that the image has them.
+// them does much.
 func TestShell(t *testing.T) {
 	for _, c := range []struct {
 		name, script string
@@ -71,9 +70,6 @@ END`, "1\n2\n3\n1\n42\n", 0},
 			ps -e | grep -c uroot.test`, "Linux\n0\n8\nc a b\n1\n1\n", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if helper.MMU() && c.name != "pipes" && c.name != "commands" {
-				t.Skip("with an MMU u-root's programs are as its own tests know them")
-			}
 			stdout, stderr, status := shell(t, c.script)
 			if stdout != c.stdout || status != c.status {
 				t.Errorf("%s\nprints %q, status %d; want %q, %d\n%s", c.script, stdout, status, c.stdout, c.status, stderr)

@@ -97,7 +97,7 @@ var loops = []string{"own", "std", "plan"}
 
 // counted is how often looper runs a command in each way, after a first time. The
 // best one counts: on a busy machine the scheduler adds some.
-const counted = 3
+const counted = 5
 
 // mark is the signal by which looper tells where it is.
 const mark = unix.SIGUSR2

@@ -9,7 +9,8 @@ import (
 )
 
 // enteredCall is the number of the system call that a stopped thread is about
-// to make; it is not ok where the thread comes back from one.
+// to make; it is not ok where the thread comes back from one, or was killed in its
+// stop by the end of the process.
 func enteredCall(tid int) (nr int, ok bool) {
 	const entry = 1 // PTRACE_SYSCALL_INFO_ENTRY
 	var info struct {

@@ -33,6 +33,8 @@ var rooms = []room{
 	{dir: "nommu", allow: []string{"std", unix}},
 	{dir: "initramfs", allow: anything, deny: []string{module + "/qemu/…", "github.com/hugelgupf/vmtest/…"}},
 	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…"}},
+	{dir: "internal/host", allow: []string{"std", unix}},
+	{dir: "internal/supply", allow: []string{"std", unix, module + "/internal/host"}},
 	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", module + "/tests/…"}},
 	{dir: "cmd/gonommu", allow: []string{"std", module + "/nommu"}},
 	{dir: "cmd/vspawn", allow: []string{"std", unix, module + "/vspawn", module + "/vspawn/exec"}},

@@ -1,0 +1,70 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockDir makes dir if need be, and holds it against other processes, and other
+// callers in this one; if another has it, it calls waiting and waits.
+func LockDir(ctx context.Context, dir string, waiting func()) (unlock func(), err error) {
+	for first := true; ; first = false {
+		unlock, err := TryLockDir(dir)
+		if unlock != nil || err != nil {
+			return unlock, err
+		}
+		if first {
+			waiting()
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for %s: %w", dir, ctx.Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// TryLockDir is LockDir that doesn't wait: unlock is nil if another has dir. Who
+// holds a directory may remove it.
+func TryLockDir(dir string) (unlock func(), err error) {
+	name := filepath.Join(dir, ".lock")
+	for {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return nil, Usagef("%w", err)
+		}
+		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
+		if os.IsNotExist(err) {
+			continue // it was removed meanwhile
+		}
+		if err != nil {
+			return nil, Usagef("%w", err)
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case err == nil && isStill(f, name):
+			return func() { f.Close() }, nil
+		case err == nil || err == unix.EINTR:
+			f.Close() // a lock on a file that is gone would hold nobody
+		case err == unix.EWOULDBLOCK:
+			f.Close()
+			return nil, nil
+		default:
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", name, err)
+		}
+	}
+}
+
+func isStill(f *os.File, name string) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(name)
+	return err == nil && os.SameFile(opened, there)
+}

@@ -1,0 +1,139 @@
+package supply
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+
+	"github.com/vspawn/vspawn/internal/host"
+)
+
+// slowQEMU is the last major version of QEMU that is replaced if it can be:
+// Debian 12 has 7.2, and 10.0 among its backports, which takes three quarters of
+// the time for our tests with an MMU, and half of it on riscv64.
+const slowQEMU = 7
+
+// Emulator returns the path of an emulator that is not old: program itself, or, on
+// Debian, one from the backports of the machine's own release, where pkg has
+// it. That one uses the libraries and the firmware of the installed one, which
+// stays as it is. What is cached is used without asking anyone, unless fresh is
+// set. program is good to run also if there is an error.
+//
+// Where the package's name depends on the release, pkg holds all of them, newest
+// first, separated by "|".
+func (s *Store) Emulator(ctx context.Context, program, pkg string, fresh bool, report func(phase, detail string)) (path string, err error) {
+	major, err := majorVersion(ctx, program)
+	if err != nil || major > slowQEMU {
+		return program, err
+	}
+	release, err := debianRelease(cmp.Or(s.osRelease, "/etc/os-release"))
+	if err != nil || release == "" {
+		return program, err
+	}
+	pkg, _, _ = strings.Cut(pkg, "|")
+	e := emulator{program: filepath.Base(program), pkg: pkg, release: release}
+	s.mu.Lock()
+	if s.asked == nil {
+		s.asked = map[string]bool{}
+	}
+	s.asked[e.entry("")] = true
+	s.mu.Unlock()
+	k, err := s.Get(ctx, e, fresh, report)
+	if err != nil {
+		return program, err
+	}
+	return k.Path, nil
+}
+
+// An emulator is a Spec of a program.
+type emulator struct{ program, pkg, release string }
+
+func (e emulator) Tools() []host.Tool { return fetchTools() }
+
+// From implements Spec. There is one suite alone.
+func (e emulator) From([]Suite) Spec { return e }
+
+func (e emulator) about() about {
+	return about{
+		what:   "newer " + e.program,
+		kind:   "emulator",
+		arch:   debianArch(runtime.GOARCH),
+		tools:  programs,
+		suites: []Suite{{Name: e.release + "-backports"}},
+	}
+}
+
+func (e emulator) entry(string) string { return filepath.Join("emulators", e.release, e.program) }
+
+func (e emulator) find(ctx context.Context, a *apt, _ []string) (found, error) {
+	fields, err := a.show(ctx, e.pkg, a.arch)
+	return found{pkg: e.pkg, version: fields["Version"], debs: []deb{{e.pkg, a.arch}}}, err
+}
+
+func (e emulator) build(ctx context.Context, j *job) error {
+	err := inPackage(ctx, j.debs[0], func(name string, r io.Reader) error {
+		if name != "/usr/bin/"+e.program {
+			return nil
+		}
+		j.record.File = e.program
+		return cmp.Or(save(filepath.Join(j.dir, e.program), r, 0o755), errFound)
+	})
+	if err == nil && j.record.File == "" {
+		err = &unserved{fmt.Sprintf("%s has no %s", e.pkg, e.program), true}
+	}
+	return err
+}
+
+// check runs it: one that lacks a library says so here.
+func (e emulator) check(ctx context.Context, k Kernel) error {
+	_, err := majorVersion(ctx, k.Path)
+	return err
+}
+
+var emulatorVersion = regexp.MustCompile(`^QEMU emulator version (\d+)\.`)
+
+func majorVersion(ctx context.Context, program string) (int, error) {
+	out, err := host.Output(exec.CommandContext(ctx, program, "--version"))
+	if err != nil {
+		return 0, err
+	}
+	m := emulatorVersion.FindSubmatch(out)
+	if m == nil {
+		return 0, fmt.Errorf("%s --version says %q, and no version of QEMU", program, out)
+	}
+	return strconv.Atoi(string(m[1]))
+}
+
+// debianRelease is the code name that an os-release file gives, or "" if the
+// system is not Debian itself.
+func debianRelease(file string) (string, error) {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	values := map[string]string{}
+	s := bufio.NewScanner(f)
+	for s.Scan() {
+		key, value, _ := strings.Cut(s.Text(), "=")
+		values[key] = strings.Trim(value, `"'`)
+	}
+	if values["ID"] != "debian" {
+		return "", s.Err()
+	}
+	return values["VERSION_CODENAME"], s.Err()
+}

@@ -1,0 +1,111 @@
+package supply
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vspawn/vspawn/internal/host"
+)
+
+// A Mirror is where packages come from. What is zero is as it says here.
+type Mirror struct {
+	URI     string        // the mirror of Debian that this machine uses
+	Keyring string        // that of Debian's archive
+	Tries   int           // 3, for what may get better by trying again
+	Pause   time.Duration // 5 s, between the tries
+	Timeout time.Duration // 20 s, how long the mirror may be silent; in whole seconds
+}
+
+// keyring holds the keys of Debian's archive, and debootstrap, on distributions
+// other than Debian, the name of its mirror.
+const (
+	keyring     = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	debootstrap = "/usr/sbin/debootstrap"
+)
+
+// programs are what fetching packages needs.
+var programs = []host.Tool{
+	{Program: "apt-get", Package: "apt"},
+	{Program: "dpkg-deb", Package: "dpkg"},
+}
+
+// fetchTools are programs, and what tells Debian's mirror and its keys.
+func fetchTools() []host.Tool {
+	tools := append(slices.Clone(programs), host.Tool{Program: keyring, Package: "debian-archive-keyring"})
+	if _, err := os.Stat("/etc/dpkg/origins/ubuntu"); err == nil {
+		tools = append(tools, host.Tool{Program: debootstrap, Package: "debootstrap"})
+	}
+	return tools
+}
+
+// complete fills in what is zero.
+func (m Mirror) complete(ctx context.Context) (Mirror, error) {
+	m.Keyring = cmp.Or(m.Keyring, keyring)
+	m.Tries = cmp.Or(m.Tries, 3)
+	m.Pause = cmp.Or(m.Pause, 5*time.Second)
+	m.Timeout = cmp.Or(m.Timeout, 20*time.Second)
+	if _, err := os.Stat(m.Keyring); err != nil {
+		return m, host.Usagef("%s is missing, with which apt verifies packages: install debian-archive-keyring", m.Keyring)
+	}
+	var err error
+	if m.URI == "" {
+		m.URI, err = debianMirror(ctx)
+	}
+	return m, err
+}
+
+// debianMirror finds the mirror of Debian that this machine uses. On other
+// distributions it is the one that debootstrap has.
+func debianMirror(ctx context.Context) (string, error) {
+	out, err := host.Output(exec.CommandContext(ctx, "apt-get", "indextargets",
+		"--format", "$(COMPONENT) $(CODENAME) $(REPO_URI)", "Created-By: Packages", "Origin: Debian"))
+	if err != nil {
+		return "", host.Usagef("apt did not answer: %w", err)
+	}
+	var mirrors []string
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		// Neither updates nor security ("bookworm-security"): another archive.
+		if len(f) == 3 && f[0] == "main" && !strings.Contains(f[1], "-") {
+			mirrors = append(mirrors, f[2])
+		}
+	}
+	if len(mirrors) > 0 {
+		return slices.Min(mirrors), nil
+	}
+	if mirror := debootstrapMirror(debootstrap); mirror != "" {
+		return mirror, nil
+	}
+	return "", host.Usagef("no mirror of Debian found: run apt-get update on Debian, or install debootstrap elsewhere")
+}
+
+func debootstrapMirror(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if v, ok := strings.CutPrefix(s.Text(), "DEF_MIRROR="); ok {
+			return strings.Trim(v, `"`)
+		}
+	}
+	return ""
+}
+
+// debianNames are the architectures that Debian and Go call otherwise.
+var debianNames = map[string]string{
+	"386":      "i386",
+	"arm":      "armhf",
+	"mips64le": "mips64el",
+	"mipsle":   "mipsel",
+	"ppc64le":  "ppc64el",
+}
+
+func debianArch(goarch string) string { return cmp.Or(debianNames[goarch], goarch) }

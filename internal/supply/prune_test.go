@@ -1,0 +1,94 @@
+package supply
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/vspawn/vspawn/internal/host"
+)
+
+func TestPrune(t *testing.T) {
+	s := Open(t.TempDir())
+	keep := spec("amd64", "trixie", "forky")
+	built := Built{Package: "linux-source", Arch: "riscv", Suites: []Suite{{"trixie", ""}}}
+	for _, dir := range []string{
+		keep.entry("trixie"), keep.entry("forky"), built.entry("trixie"),
+		"kernels/amd64", "kernels/riscv64-nommu-0123456789ab", "kernels/.fetch1", // the old layout
+		keep.entry("bookworm"), spec("arm64").entry("trixie"), spec("s390x").entry("sid"),
+		"emulators/bookworm/qemu-a", "emulators/bookworm/qemu-b", "emulators/bullseye/qemu-a",
+		"work/stale", "work/ours",
+	} {
+		if err := os.MkdirAll(s.path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, file := range []string{"kernels/riscv64-nommu-0123456789ab.log", built.entry("trixie") + ".log", "kernels/.lock", "emulators/bookworm/qemu-c"} {
+		if err := os.WriteFile(s.path(file), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{s.path("locks", spec("s390x").entry("sid")), s.path("work", "ours")} {
+		unlock, err := host.TryLockDir(dir)
+		if unlock == nil || err != nil {
+			t.Fatal(err)
+		}
+		defer unlock()
+	}
+	check := func(want ...string) {
+		t.Helper()
+		got, err := s.Prune([]Spec{keep, built})
+		slices.Sort(got)
+		slices.Sort(want)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("removed %q, %v; want %q", got, err, want)
+		}
+		for _, name := range got {
+			if _, err := os.Lstat(s.path(name)); err == nil {
+				t.Errorf("%s is still there", name)
+			}
+		}
+	}
+	// An older version of this program is at work.
+	old, err := host.TryLockDir(s.path("kernels"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check("work/stale")
+	old()
+	check("kernels/amd64", "kernels/riscv64-nommu-0123456789ab", "kernels/.fetch1", "kernels/riscv64-nommu-0123456789ab.log",
+		keep.entry("bookworm"), spec("arm64").entry("trixie"))
+	s.asked = map[string]bool{"emulators/bookworm/qemu-a": true}
+	check("emulators/bookworm/qemu-b", "emulators/bookworm/qemu-c", "emulators/bullseye/qemu-a")
+	check()
+	var left []string
+	for _, pattern := range []string{"kernels/*", "kernels/.*", "emulators/*/*", "work/*", "locks/*/*"} {
+		found, err := filepath.Glob(s.path(pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range found {
+			rel, _ := filepath.Rel(s.Dir, name)
+			left = append(left, rel)
+		}
+	}
+	want := []string{keep.entry("trixie"), keep.entry("forky"), built.entry("trixie"), built.entry("trixie") + ".log",
+		spec("s390x").entry("sid"), "emulators/bookworm/qemu-a", "work/ours",
+		"locks/work/.lock", "locks/" + spec("s390x").entry("sid"), "locks/emulators/bookworm"}
+	slices.Sort(left)
+	slices.Sort(want)
+	if !slices.Equal(left, want) {
+		t.Errorf("left %q, want %q", left, want)
+	}
+}
+
+func TestPruneNothing(t *testing.T) {
+	s := Open(filepath.Join(t.TempDir(), "none"))
+	if removed, err := s.Prune(nil); len(removed) > 0 || err != nil {
+		t.Errorf("%q, %v", removed, err)
+	}
+	if _, err := os.Stat(s.Dir); err == nil {
+		t.Error("it made a cache")
+	}
+}

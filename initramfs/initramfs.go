@@ -156,3 +156,33 @@ func (t *tempFile) commit() (size int64, err error) {
 	}
 	return fi.Size(), os.Rename(t.Name(), t.path)
 }
+
+// Extend writes to out an image made by Build with further files. They replace
+// files of the same path.
+func Extend(image string, files []File, out string) error {
+	records, err := overlay(files)
+	if err != nil {
+		return err
+	}
+	f, err := createTemp(out)
+	if err != nil {
+		return inputErrorf("image: %w", err)
+	}
+	defer f.discard()
+	base, err := os.Open(image)
+	if err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	defer base.Close()
+	if _, err := io.Copy(f, base); err != nil {
+		return fmt.Errorf("initramfs: copying %s to %s: %w", image, out, err)
+	}
+	if err := writeArchive(f, records, overlayLevel); err != nil {
+		return fmt.Errorf("initramfs: writing %s: %w", out, err)
+	}
+	_, err = f.commit()
+	if err != nil {
+		return fmt.Errorf("initramfs: %w", err)
+	}
+	return nil
+}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,6 +39,8 @@ type Binary struct {
 	Package string // import path
 	Dir     string // of the package's source
 	Path    string // on the host
+	// TestFiles are the files that the tests of a test binary are in.
+	TestFiles []string
 }
 
 // Programs compiles main packages, given by import path or by a pattern relative
@@ -68,7 +71,11 @@ func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string
 	var bins []Binary
 	for _, p := range pkgs {
 		if len(p.TestGoFiles)+len(p.XTestGoFiles) > 0 {
-			bins = append(bins, Binary{Package: p.ImportPath, Dir: p.Dir, Path: p.base() + ".test"})
+			b := Binary{Package: p.ImportPath, Dir: p.Dir, Path: p.base() + ".test"}
+			for _, name := range slices.Concat(p.TestGoFiles, p.XTestGoFiles) {
+				b.TestFiles = append(b.TestFiles, filepath.Join(p.Dir, name))
+			}
+			bins = append(bins, b)
 		}
 	}
 	if len(bins) == 0 {

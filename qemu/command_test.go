@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	vmtest "github.com/hugelgupf/vmtest/qemu"
+
+	"github.com/vspawn/vspawn/internal/host"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -73,7 +75,7 @@ func TestSelect(t *testing.T) {
 		}
 	}
 	_, err := Select("arm64,vax")
-	var usage *UsageError
+	var usage *host.UsageError
 	if !errors.As(err, &usage) || !strings.Contains(err.Error(), `unknown target "vax": choose from amd64, arm64, riscv64`) {
 		t.Errorf("error: %v", err)
 	}
@@ -90,7 +92,7 @@ func TestRows(t *testing.T) {
 		if !vmtest.Arch(target.GOARCH).Valid() {
 			t.Errorf("%s: vmtest doesn't know the architecture %s", target.Name, target.GOARCH)
 		}
-		if len(target.Magic) == 0 || target.Kernel == "" || target.Package == "" || target.Accel == "" || target.CPUs < 1 || target.MemoryMB == 0 {
+		if len(target.Magic) == 0 || target.Kernel == nil || target.Package == "" || target.Accel == "" || target.CPUs < 1 || target.MemoryMB == 0 {
 			t.Errorf("%s: something is missing in %+v", target.Name, target)
 		}
 	}
@@ -103,7 +105,7 @@ func TestParseShard(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"1", "0/3", "4/3", "1/3x", "1/3/5", "a/b", "-1/3", "/"} {
-		var usage *UsageError
+		var usage *host.UsageError
 		if got, err := ParseShard(s); !errors.As(err, &usage) {
 			t.Errorf("ParseShard(%q) = %v, %v, want a usage error", s, got, err)
 		}

@@ -11,23 +11,42 @@ import (
 // badConsole is what no console may say, whatever the tests report.
 var badConsole = []string{"Kernel panic", "BUG:", "Oops", "KVM internal error"}
 
+// longestBad is at least as long as the longest of them.
+const longestBad = 32
+
+// agentSays begins the agent's own lines.
+const agentSays = "guest: "
+
 // consoleTail is how many lines of a console are kept for a report.
 const consoleTail = 20
+
+// maxConsole is how much of a console is kept. A guest that says more is given
+// up: vmtest keeps all of it in memory too.
+const maxConsole = 64 << 20
+
+// maxConsoleLine is how much is taken for one line of a console that ends none.
+const maxConsoleLine = 64 << 10
 
 // A console keeps what a guest's console says: all of it in a file, the last
 // lines, and the lines that must not be there.
 type console struct {
 	mu   sync.Mutex // QEMU's stdout and stderr are written by two goroutines
 	file *os.File
-	part []byte
+	size int
+	part []byte // the last line, so far
 	tail []string
 	bad  []string
-	err  error
+	// agent is the last line that is the agent's own: it says there what it has
+	// no port for.
+	agent string
+	err   error
+	over  bool
+	full  chan struct{} // closed once there is too much
 }
 
 func newConsole(path string) (*console, error) {
 	f, err := os.Create(path)
-	return &console{file: f}, err
+	return &console{file: f, full: make(chan struct{})}, err
 }
 
 // Write implements io.Writer. It never fails, since that would stop the guest;
@@ -35,18 +54,33 @@ func newConsole(path string) (*console, error) {
 func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	n := len(p)
+	if room := maxConsole - c.size; n > room {
+		p = p[:room]
+	}
+	if len(p) < n && !c.over {
+		c.over = true
+		close(c.full)
+	}
+	c.size += len(p)
 	if _, err := c.file.Write(p); err != nil && c.err == nil {
 		c.err = err
 	}
-	c.part = append(c.part, p...)
-	for {
-		line, rest, ok := bytes.Cut(c.part, []byte("\n"))
-		if !ok {
-			return len(p), nil
+	for len(p) > 0 {
+		text, rest, ended := bytes.Cut(p, []byte("\n"))
+		c.part = append(c.part, text...)
+		p = rest
+		switch {
+		case ended:
+			c.line(string(c.part))
+			c.part = c.part[:0]
+		case len(c.part) > maxConsoleLine:
+			// What must not be there may be in the middle of the cut.
+			c.line(string(c.part))
+			c.part = append(c.part[:0], c.part[len(c.part)-longestBad:]...)
 		}
-		c.line(string(line))
-		c.part = rest
 	}
+	return n, nil
 }
 
 // Close implements io.Closer.
@@ -76,6 +110,9 @@ func (c *console) line(s string) {
 			c.bad = append(c.bad, s)
 			break
 		}
+	}
+	if strings.HasPrefix(s, agentSays) {
+		c.agent = s
 	}
 	c.tail = append(c.tail, s)
 	if len(c.tail) > consoleTail {

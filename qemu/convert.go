@@ -6,6 +6,9 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"syscall"
+
+	"github.com/vspawn/vspawn/internal/host"
 )
 
 // A testEvent is what test2json says of a test binary's output.
@@ -26,12 +29,15 @@ type converter struct {
 
 // findTest2JSON names the program, which the go command builds if need be.
 func findTest2JSON() (string, error) {
-	out, err := runTool(exec.Command("go", "tool", "-n", "test2json"))
+	out, err := host.Output(exec.Command("go", "tool", "-n", "test2json"))
 	return strings.TrimSpace(string(out)), err
 }
 
 func startConverter(test2json string, event func(testEvent)) (*converter, error) {
 	cmd := exec.Command(test2json, "-t") // without -t no test has a time
+	// What a terminal sends on Ctrl-C would end it with half of a test's output,
+	// which then reads as a failure. It ends with its input.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

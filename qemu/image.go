@@ -54,8 +54,8 @@ const agentInit = "/bin/guest"
 
 // A payload is what a test image holds beside u-root and the plan.
 type payload struct {
-	files    []initramfs.File
-	binaries []wire.Binary
+	files  []initramfs.File
+	suites []suite
 }
 
 // compile compiles the agent and the suites for one target.
@@ -102,7 +102,11 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 			p.files = append(p.files, initramfs.File{Path: exe, Host: b.Path})
 			args, skip := s.args()
 			env = append(env, s.Env...)
-			p.binaries = append(p.binaries, wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip})
+			tests, err := sourceTests(b.TestFiles)
+			if err != nil {
+				return p, err
+			}
+			p.suites = append(p.suites, suite{wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip}, tests})
 			data, err := testdata(b.Dir, dir, s.Sources)
 			if err != nil {
 				return p, err
@@ -116,7 +120,9 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 
 // image writes the image that runs plan on the payload.
 func (p payload) image(ctx context.Context, tc initramfs.Toolchain, plan wire.Plan, out string) error {
-	plan.Binaries = p.binaries
+	for _, s := range p.suites {
+		plan.Binaries = append(plan.Binaries, s.Binary)
+	}
 	b, err := json.Marshal(plan)
 	if err != nil {
 		return err

@@ -17,6 +17,7 @@ type junitSuite struct {
 	Name     string      `xml:"name,attr"`
 	Tests    int         `xml:"tests,attr"`
 	Failures int         `xml:"failures,attr"`
+	Errors   int         `xml:"errors,attr,omitempty"`
 	Skipped  int         `xml:"skipped,attr"`
 	Time     string      `xml:"time,attr"`
 	Cases    []junitCase `xml:"testcase"`
@@ -27,6 +28,7 @@ type junitCase struct {
 	Name    string        `xml:"name,attr"`
 	Time    string        `xml:"time,attr"`
 	Failure *junitMessage `xml:"failure"`
+	Error   *junitMessage `xml:"error"`
 	Skipped *junitMessage `xml:"skipped"`
 }
 
@@ -40,8 +42,8 @@ type junitMessage struct {
 func writeJUnit(dir string, results []*Result) error {
 	var doc junitSuites
 	for _, r := range results {
-		guest := junitCase{Class: r.Target.Name, Name: "guest", Time: seconds(r.Wall.Seconds())}
-		s := junitSuite{Name: r.Target.Name, Tests: len(r.Tests) + 1, Skipped: r.Count(Skip), Time: guest.Time}
+		guest := junitCase{Class: r.Target.Title(), Name: "guest", Time: seconds(r.Wall.Seconds())}
+		s := junitSuite{Name: r.Target.Title(), Tests: len(r.Tests) + 1, Skipped: r.Count(Skip), Time: guest.Time}
 		if len(r.Problems) > 0 {
 			guest.Failure = &junitMessage{
 				Message: r.Problems[0],
@@ -49,9 +51,17 @@ func writeJUnit(dir string, results []*Result) error {
 			}
 			s.Failures++
 		}
+		switch m := (&junitMessage{Message: "no kernel: " + r.NoKernel}); {
+		case r.Excused:
+			guest.Skipped = m
+			s.Skipped++
+		case r.NoKernel != "":
+			guest.Error = m
+			s.Errors++
+		}
 		s.Cases = append(s.Cases, guest)
 		for _, t := range r.Tests {
-			c := junitCase{Class: r.Target.Name + "." + t.Binary, Name: t.Name, Time: seconds(t.Elapsed.Seconds())}
+			c := junitCase{Class: r.Target.Title() + "." + t.Binary, Name: t.Name, Time: seconds(t.Elapsed.Seconds())}
 			switch t.Outcome {
 			case Fail, Unfinished:
 				c.Failure = &junitMessage{outcomeText[t.Outcome], strings.Join(t.Output, "\n")}

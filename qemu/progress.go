@@ -3,6 +3,7 @@ package qemu
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,7 +63,7 @@ func newProgress(out *os.File, names []string) *progress {
 		now:   map[string]Status{},
 		since: map[string]time.Time{},
 		said:  map[string]time.Time{},
-		order: names,
+		order: slices.Clone(names),
 		stop:  make(chan struct{}),
 		gone:  make(chan struct{}),
 	}
@@ -105,6 +106,9 @@ func (p *progress) set(s Status) {
 	defer p.mu.Unlock()
 	old, known := p.now[s.Target]
 	p.now[s.Target] = s
+	if !known {
+		p.add(s.Target)
+	}
 	if !known || old.Phase != s.Phase {
 		p.since[s.Target] = time.Now()
 	}
@@ -113,6 +117,22 @@ func (p *progress) set(s Status) {
 		fmt.Fprintf(p.out, "%6.1fs %-*s %s\n", time.Since(p.start).Seconds(), p.width, s.Target, s)
 		p.said[s.Target] = time.Now()
 	}
+}
+
+// add makes room for one that was not named before, such as a second guest, behind
+// those whose name begins its own.
+func (p *progress) add(name string) {
+	p.width = max(p.width, len(name))
+	if slices.Contains(p.order, name) {
+		return
+	}
+	at := len(p.order)
+	for i, other := range p.order {
+		if strings.HasPrefix(name, other) {
+			at = i + 1
+		}
+	}
+	p.order = slices.Insert(p.order, at, name)
 }
 
 func (p *progress) erase() {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vspawn/vspawn/internal/supply"
 )
 
 // An Outcome is how a test ended.
@@ -51,6 +53,7 @@ func (t *Test) Reason() string {
 // A Result is what a run on one target showed.
 type Result struct {
 	Target   Target
+	Supply   supply.Kernel // where the kernel is from
 	Kernel   string        // release, as the guest says
 	Boot     time.Duration // start of QEMU to the guest's first event
 	Wall     time.Duration // start to end of QEMU
@@ -58,25 +61,59 @@ type Result struct {
 	Problems []string      // why the run is a failure, failed tests aside
 	Console  []string      // last lines
 	Log      string        // path of the whole console log, or paths
-	start    time.Time
+	// NoKernel says why there was no kernel to run, and with Excused another
+	// kernel's result speaks for the target.
+	NoKernel string
+	Excused  bool
+	// Interrupted runs have no verdict.
+	Interrupted bool
+	start       time.Time
 }
 
-// merge makes one result a target of those of its guests, in the targets' order.
-func merge(targets []Target, parts []*Result) []*Result {
-	results := make([]*Result, len(targets))
-	for i, t := range targets {
+// merge makes one result a target of those of its guests, in the targets' order,
+// and judges what only all of them show.
+func (c *Config) merge(parts []*Result) []*Result {
+	var results []*Result
+	ran := map[string]bool{} // by the machine's name
+	for _, t := range c.Targets {
+		var r *Result
 		for _, part := range parts {
-			if part.Target.Name != t.Name {
-				continue
+			switch {
+			case part.Target.Title() != t.Title():
+			case r == nil:
+				r = part
+			default:
+				r.add(part)
 			}
-			if results[i] == nil {
-				results[i] = part
-				continue
-			}
-			results[i].add(part)
 		}
+		if r == nil {
+			continue
+		}
+		if r.NoKernel == "" {
+			ran[t.Name] = true
+			r.conclude(c.Shard.N > 1)
+		}
+		results = append(results, r)
+	}
+	for _, r := range results {
+		r.Excused = r.NoKernel != "" && c.AnyKernel && ran[r.Target.Name]
 	}
 	return results
+}
+
+// conclude finds what is wrong with the results of all guests together: one that
+// ran nothing has not passed. A part of the tests that the user asked for may have
+// none that this target can run.
+func (r *Result) conclude(shard bool) {
+	if len(r.Problems) > 0 || r.Count(Pass) > 0 || r.failed() > 0 {
+		return
+	}
+	switch n := r.Count(Skip); {
+	case n == 0:
+		r.problem("no test was chosen: RUN, SHARD, or both leave none")
+	case !shard:
+		r.problem("no test passed: %d skipped, nothing else ran", n)
+	}
 }
 
 // add takes in another guest's result of the same target.
@@ -97,6 +134,7 @@ func (r *Result) add(other *Result) {
 		r.Console = other.Console
 	}
 	r.Problems = append(r.Problems, other.Problems...)
+	r.Interrupted = r.Interrupted || other.Interrupted
 	r.Log += ", " + other.Log
 	r.Tests = append(r.Tests, other.Tests...)
 }
@@ -113,9 +151,25 @@ func (r *Result) Count(o Outcome) int {
 	return n
 }
 
+// failed counts what did not come to a good end.
+func (r *Result) failed() int { return r.Count(Fail) + r.Count(Unfinished) }
+
 // Passed is the verdict.
 func (r *Result) Passed() bool {
-	return len(r.Problems) == 0 && r.Count(Fail) == 0 && r.Count(Unfinished) == 0
+	return r.NoKernel == "" && len(r.Problems) == 0 && r.failed() == 0
+}
+
+// Verdict is the verdict in a word or two.
+func (r *Result) Verdict() string {
+	switch {
+	case r.NoKernel != "":
+		return "no kernel"
+	case r.Interrupted:
+		return "interrupted"
+	case r.Passed():
+		return "ok"
+	}
+	return "FAILED"
 }
 
 func (r *Result) problem(format string, args ...any) {

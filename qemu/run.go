@@ -9,14 +9,19 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
+	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -24,13 +29,17 @@ import (
 type Config struct {
 	Targets []Target
 	Suites  []Suite
-	Kernels map[string]string // kernels of the user's, by target
-	Cache   Kernels
+	Kernels map[string]Given // kernels of the user's, by target
+	Store   *supply.Store
+	// AnyKernel is enough: a target of whose kernels one can be had is not
+	// complained of for the others. They are shown all the same.
+	AnyKernel bool
 
 	Run    string   // as go test -run
 	Env    []string // for the tests
 	Shard  Shard
 	Limits Limits
+	Accel  Accel
 	Jobs   int    // guests at once; 0 chooses
 	Dir    string // the module's root
 	Build  string // directory for images and results
@@ -49,7 +58,7 @@ func ParseShard(s string) (Shard, error) {
 	var rest string
 	n, _ := fmt.Sscanf(s+" .", "%d/%d %s", &sh.I, &sh.N, &rest)
 	if n != 3 || sh.I < 1 || sh.I > sh.N {
-		return Shard{}, usagef("SHARD=%s: give i/n with 1 ≤ i ≤ n, such as 1/3", s)
+		return Shard{}, host.Usagef("SHARD=%s: give i/n with 1 ≤ i ≤ n, such as 1/3", s)
 	}
 	return sh, nil
 }
@@ -57,38 +66,51 @@ func ParseShard(s string) (Shard, error) {
 // resultsDir is where a run leaves its results.
 func (c *Config) resultsDir() string { return filepath.Join(c.Build, "results") }
 
-// check finds what is wrong before any work is done.
+// check finds what is wrong before any work is done, and anything is removed.
 func (c *Config) check() error {
-	if _, err := regexp.Compile(c.Run); err != nil {
-		return usagef("RUN=%s: %w", c.Run, err)
+	if _, err := wire.NewSelector(c.Run, 0, 1); err != nil {
+		return host.Usagef("RUN=%s: %w", c.Run, err)
 	}
 	if c.Limits.Idle <= 0 || c.Limits.Total <= 0 {
-		return usagef("TIMEOUT and LIMIT must be more than 0, such as 90s")
+		return host.Usagef("TIMEOUT and LIMIT must be more than 0, such as 90s")
 	}
-	return nil
+	for _, t := range c.Targets {
+		if given, ok := c.Kernels[t.Name]; ok {
+			if err := given.check(t); err != nil {
+				return err
+			}
+		}
+	}
+	return host.CheckTools(Tools(c.Targets))
 }
 
 // Run runs the suites on all targets, shows progress and the summary on
 // c.Out, and leaves console logs and junit.xml in the results directory. The
-// error tells why there is no verdict; a failed test is none.
+// error tells why there is no verdict; a failed test is none. An interrupt is one,
+// and comes with the results so far.
 func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err := c.check(); err != nil {
-		return nil, err
-	}
-	if err := CheckTools(Tools(c.Targets)); err != nil {
 		return nil, err
 	}
 	test2json, err := findTest2JSON()
 	if err != nil {
 		return nil, err
 	}
-	unlock, err := lockDir(ctx, c.Build, func() {
+	unlock, err := host.LockDir(ctx, c.Build, func() {
 		fmt.Fprintf(c.Out, "waiting for another run in %s to end\n", c.Build)
 	})
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
+
+	c.Targets = slices.Clone(c.Targets)
+	p := newProgress(c.Out, titlesOf(c.Targets))
+	defer p.close()
+	kernels, results, err := c.kernels(ctx, p)
+	if err != nil {
+		return nil, err
+	}
 	// What an earlier run left must not pass for this one's.
 	if err := os.RemoveAll(c.resultsDir()); err != nil {
 		return nil, err
@@ -96,31 +118,48 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err := os.MkdirAll(c.resultsDir(), 0o755); err != nil {
 		return nil, err
 	}
-
-	p := newProgress(c.Out, c.names())
-	defer p.close()
-	kernels, err := c.kernels(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	// All images come before the first guest: a compiler beside it would take
-	// the processors that the tests' timing needs.
-	if err := c.images(ctx, p); err != nil {
-		return nil, err
-	}
-	guests := c.guests()
-	parts := make([]*Result, len(guests))
-	errs := make([]error, len(guests))
-	parallel(c.jobs(), len(guests), func(i int) {
-		parts[i], errs[i] = c.guest(ctx, p, guests[i], kernels[guests[i].target.Name], test2json)
-	})
-	for _, err := range errs {
+	if len(kernels) > 0 {
+		parts, err := c.run(ctx, p, kernels, test2json)
 		if err != nil {
 			return nil, err
 		}
+		results = append(results, parts...)
 	}
-	results := merge(c.Targets, parts)
-	return results, writeJUnit(c.resultsDir(), results)
+	results = c.merge(results)
+	if err := writeJUnit(c.resultsDir(), results); err != nil {
+		return nil, err
+	}
+	return results, ctx.Err()
+}
+
+// run runs the guests of those targets that have a kernel.
+func (c *Config) run(ctx context.Context, p *progress, kernels map[string]supply.Kernel, test2json string) ([]*Result, error) {
+	// All images come before the first guest: a compiler beside it would take
+	// the processors that the tests' timing needs.
+	var suites map[string][]suite
+	var accelerate func(Target) Target
+	errs := make([]error, 2)
+	parallel(2, 2, func(i int) {
+		if i == 0 {
+			suites, errs[i] = c.images(ctx, p, kernels)
+		} else {
+			accelerate, errs[i] = c.accelerator(ctx, p, kernels)
+		}
+	})
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i, t := range c.Targets {
+		c.Targets[i] = accelerate(t)
+	}
+	guests := c.guests(kernels)
+	parts := make([]*Result, len(guests))
+	errs = make([]error, len(guests))
+	parallel(c.jobs(), len(guests), func(i int) {
+		g := guests[i]
+		parts[i], errs[i] = c.guest(ctx, p, g, kernels[g.target.Title()], suites[g.target.Name], test2json)
+	})
+	return parts, errors.Join(errs...)
 }
 
 // A guest is one machine of a run.
@@ -134,25 +173,31 @@ type guest struct {
 // table, where the slow ones are, as they would run alone in the end. If all tests
 // are to run, targets that would leave processors idle in the end are run in
 // parts: one target on two processors as two guests, the last of three too.
-func (c *Config) guests() []guest {
+func (c *Config) guests(kernels map[string]supply.Kernel) []guest {
 	shard := c.Shard
 	if shard.N == 0 {
 		shard = Shard{1, 1}
 	}
-	n, parts := len(c.Targets), 1
+	var targets []Target
+	for _, t := range c.Targets {
+		if _, ok := kernels[t.Title()]; ok {
+			targets = append(targets, t)
+		}
+	}
+	n, parts := len(targets), 1
 	rest := n % c.jobs()
 	if rest > 0 && c.Run == "" && shard.N == 1 {
-		parts = c.jobs() / rest
+		parts = min(c.jobs()/rest, maxParts)
 	}
 	var guests []guest
 	for i := n - 1; i >= 0; i-- {
-		t := c.Targets[i]
+		t := targets[i]
 		if i >= rest {
-			guests = append(guests, guest{t, t.Name, shard})
+			guests = append(guests, guest{t, t.Title(), shard})
 			continue
 		}
 		for part := range parts {
-			g := guest{t, t.Name, Shard{shard.I + part*shard.N, shard.N * parts}}
+			g := guest{t, t.Title(), Shard{shard.I + part*shard.N, shard.N * parts}}
 			if part > 0 {
 				g.name += fmt.Sprintf("-%d", part+1)
 			}
@@ -162,105 +207,185 @@ func (c *Config) guests() []guest {
 	return guests
 }
 
-// names are those of all guests, in the order of the table.
-func (c *Config) names() []string {
-	guests := c.guests()
-	place := func(g guest) int {
-		return slices.IndexFunc(c.Targets, func(t Target) bool { return t.Name == g.target.Name })
-	}
-	slices.SortStableFunc(guests, func(a, b guest) int { return place(a) - place(b) })
-	names := make([]string, len(guests))
-	for i, g := range guests {
-		names[i] = g.name
-	}
-	return names
-}
+// maxParts is into how many guests a target is parted. Each boots and lists all
+// tests, which soon takes longer than those it runs.
+const maxParts = 4
 
 // jobs is how many guests run at once. Two on two processors are no slower
-// than one after the other, and a third only takes time from them.
+// than one after the other, and a third only takes time from them. They must find
+// their memory too.
 func (c *Config) jobs() int {
 	if c.Jobs > 0 {
 		return c.Jobs
 	}
-	return runtime.NumCPU()
+	return max(1, min(runtime.NumCPU(), availableMB()/guestMB))
 }
 
-func (c *Config) kernels(ctx context.Context, p *progress) (map[string]Kernel, error) {
-	got := map[string]Kernel{}
+// guestMB is what a guest may come to take of this machine's memory, QEMU and all.
+const guestMB = 1280
+
+// availableMB is how much memory programs could still have. Where nothing tells,
+// it is as much as they want.
+func availableMB() int {
+	b, _ := os.ReadFile("/proc/meminfo")
+	for line := range strings.Lines(string(b)) {
+		var kb int
+		if n, _ := fmt.Sscanf(line, "MemAvailable: %d kB", &kb); n == 1 {
+			return kb >> 10
+		}
+	}
+	return math.MaxInt
+}
+
+// kernels gets each target's kernel. A target that has none gets a result that
+// says so, and the others go on.
+func (c *Config) kernels(ctx context.Context, p *progress) (map[string]supply.Kernel, []*Result, error) {
+	got := map[string]supply.Kernel{}
+	var without []*Result
 	var fetch []Target
 	for _, t := range c.Targets {
-		file, ok := c.Kernels[t.Name]
-		if !ok {
+		if given, ok := c.Kernels[t.Name]; ok {
+			got[t.Title()] = given.kernel()
+		} else {
 			fetch = append(fetch, t)
+		}
+	}
+	fetched, errs := Kernels(ctx, c.Store, fetch, false, p.set)
+	if ctx.Err() != nil {
+		return nil, nil, ctx.Err()
+	}
+	for i, t := range c.Targets {
+		if err := errs[t.Title()]; err != nil {
+			p.set(Status{Target: t.Title(), Phase: "no kernel: " + err.Error()})
+			without = append(without, &Result{Target: t, NoKernel: err.Error()})
 			continue
 		}
-		k, err := Given(t, file)
-		if err != nil {
-			return nil, err
+		k, ok := fetched[t.Title()]
+		if !ok {
+			continue
 		}
-		got[t.Name] = k
+		if t.Series != "" {
+			c.Targets[i].Series = seriesOf(k.Version) // forky's moves on
+		}
+		got[c.Targets[i].Title()] = k
 	}
-	fetched, err := c.Cache.Get(ctx, fetch, false, p.set)
-	if err != nil {
-		return nil, err
-	}
-	for name, k := range fetched {
-		got[name] = k
-	}
-	return got, nil
+	return got, without, nil
+}
+
+// Kernels gets the targets' kernels, by title, or why there is none. With fresh it
+// looks for newer ones. What takes time is reported.
+func Kernels(ctx context.Context, store *supply.Store, targets []Target, fresh bool, report func(Status)) (map[string]supply.Kernel, map[string]error) {
+	kernels, errs := map[string]supply.Kernel{}, map[string]error{}
+	var mu sync.Mutex
+	// They wait for mirrors rather than for processors.
+	parallel(len(targets), len(targets), func(i int) {
+		title := targets[i].Title()
+		k, err := store.Get(ctx, targets[i].Kernel, fresh, func(phase, detail string) {
+			report(Status{Target: title, Phase: phase, Detail: detail})
+		})
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			errs[title] = err
+			return
+		}
+		kernels[title] = k
+		for _, why := range k.Passed {
+			report(Status{Target: title, Phase: fmt.Sprintf("runs the kernel of %s: %s", k.Suite, why)})
+		}
+	})
+	return kernels, errs
+}
+
+// KernelsShown is Kernels that shows on out how it goes.
+func KernelsShown(ctx context.Context, store *supply.Store, targets []Target, fresh bool, out *os.File) (map[string]supply.Kernel, map[string]error) {
+	p := newProgress(out, titlesOf(targets))
+	defer p.close()
+	return Kernels(ctx, store, targets, fresh, p.set)
 }
 
 func (c *Config) imagePath(t Target) string {
 	return filepath.Join(c.Build, t.Name, "test.cpio.gz")
 }
 
-func (c *Config) images(ctx context.Context, p *progress) error {
-	errs := make([]error, len(c.Targets))
-	parallel(runtime.NumCPU(), len(c.Targets), func(i int) {
-		t := c.Targets[i]
-		p.set(Status{Target: t.Name, Phase: "building the image"})
+// images builds an image for each kind of machine, and with the modules of a
+// kernel, if it needs any, one for that. It returns what the images hold to run.
+func (c *Config) images(ctx context.Context, p *progress, kernels map[string]supply.Kernel) (map[string][]suite, error) {
+	var machines []Target
+	for _, t := range c.Targets {
+		_, ok := kernels[t.Title()]
+		if ok && !slices.ContainsFunc(machines, func(m Target) bool { return m.Name == t.Name }) {
+			machines = append(machines, t)
+		}
+	}
+	errs := make([]error, len(machines))
+	loads := make([]payload, len(machines))
+	parallel(runtime.NumCPU(), len(machines), func(i int) {
+		t := machines[i]
+		p.set(Status{Target: t.Title(), Phase: "building the image"})
 		tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
 		plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Idle: c.Limits.Idle}
 		load, err := compile(ctx, tc, c.Suites)
 		if err == nil {
 			err = load.image(ctx, tc, plan, c.imagePath(t))
 		}
-		errs[i] = err
-		p.set(Status{Target: t.Name, Phase: "waiting"})
-	})
-	for i, err := range errs {
 		if err != nil {
-			return fmt.Errorf("image for %s: %w", c.Targets[i].Name, err)
+			errs[i] = fmt.Errorf("image for %s: %w", t.Name, err)
 		}
+		loads[i] = load
+		p.set(Status{Target: t.Title(), Phase: "waiting"})
+	})
+	suites := map[string][]suite{}
+	for i, t := range machines {
+		suites[t.Name] = loads[i].suites
 	}
-	return nil
+	return suites, errors.Join(errs...)
 }
 
-func (c *Config) guest(ctx context.Context, p *progress, g guest, k Kernel, test2json string) (*Result, error) {
-	con, err := newConsole(filepath.Join(c.resultsDir(), g.name+".console.log"))
+// initramfs is the image that a target boots with a kernel: that of its machine,
+// with the kernel's modules.
+func (c *Config) initramfs(t Target, k supply.Kernel) (string, error) {
+	if len(k.Modules) == 0 {
+		return c.imagePath(t), nil
+	}
+	out := filepath.Join(c.Build, t.Name, "test-"+t.file()+".cpio.gz")
+	return out, initramfs.Extend(c.imagePath(t), moduleFiles(k.Modules), out)
+}
+
+func (c *Config) guest(ctx context.Context, p *progress, g guest, k supply.Kernel, suites []suite, test2json string) (*Result, error) {
+	log := filepath.Join(c.resultsDir(), strings.ReplaceAll(g.name, " ", "-"))
+	con, err := newConsole(log + ".console.log")
 	if err != nil {
 		return nil, err
 	}
-	output, err := os.Create(filepath.Join(c.resultsDir(), g.name+".log"))
+	output, err := os.Create(log + ".log")
 	if err != nil {
 		return nil, err
 	}
-	s := session{name: g.name, target: g.target, limits: c.Limits.host(), test2json: test2json, console: con, output: output, report: p.set}
+	image, err := c.initramfs(g.target, k)
+	if err != nil {
+		return nil, err
+	}
+	selector, err := wire.NewSelector(c.Run, g.shard.I-1, g.shard.N)
+	if err != nil {
+		return nil, err
+	}
+	s := session{
+		name: g.name, target: g.target, limits: c.Limits.host(), test2json: test2json, console: con, output: output,
+		report: p.set, suites: suites, selector: selector,
+	}
 	r := s.run(ctx, Boot{
 		Kernel:    k.Path,
-		Initramfs: c.imagePath(g.target),
+		Initramfs: image,
 		Init:      agentInit,
 		Append:    []string{fmt.Sprintf("%s=%d/%d", wire.ShardEnv, g.shard.I, g.shard.N)},
 	})
+	r.Supply = k
 	if err := output.Close(); err != nil {
 		r.problem("%v", err)
 	}
-	verdict := "passed"
-	if !r.Passed() {
-		verdict = "FAILED"
-	}
 	p.set(Status{Target: g.name, Phase: fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %.1fs",
-		verdict, r.Count(Pass), r.Count(Fail)+r.Count(Unfinished), r.Count(Skip), r.Wall.Seconds())})
+		r.Verdict(), r.Count(Pass), r.failed(), r.Count(Skip), r.Wall.Seconds())})
 	return r, nil
 }
 

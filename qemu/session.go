@@ -3,7 +3,6 @@ package qemu
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	vmtest "github.com/hugelgupf/vmtest/qemu"
-	"github.com/hugelgupf/vmtest/qemu/qevent"
 
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
@@ -36,6 +34,8 @@ type session struct {
 	console   *console
 	output    io.Writer // what the tests print
 	report    func(Status)
+	suites    []suite
+	selector  *wire.Selector // of the guest's part
 
 	start   time.Time
 	current *converter
@@ -45,27 +45,35 @@ type session struct {
 	status Status
 	booted bool
 	done   *wire.Record
-	ran    int
-	listed map[string][]string
+	at     string              // the binary that runs
+	listed map[string][]string // all tests of a binary, as it says itself
+	chosen map[string][]string // those that it must run
+	begun  map[string]bool
+	ended  map[string]bool
+}
+
+// A suite is what the host knows of a test binary.
+type suite struct {
+	wire.Binary
+	tests []string // that its source has
 }
 
 // run boots b and follows it to its end.
 func (s *session) run(ctx context.Context, b Boot) *Result {
-	s.res = &Result{Target: s.target, Log: s.console.file.Name()}
-	s.listed = map[string][]string{}
-	s.start = time.Now()
+	s.begin()
 	s.say(func(st *Status) { st.Phase = "booting" })
 
 	vctx, cancel := context.WithTimeout(ctx, s.limits.Total)
 	defer cancel()
-	// What QEMU has not got rid of when it ends is lost, so the events are taken
-	// from it at once, and gone through in their own time.
+	// What nobody takes holds up QEMU, so the events are taken from it at once,
+	// and gone through in their own time.
 	received := make(chan wire.Record)
-	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), qevent.EventChannel(wire.Port, received), s.serial)
+	var portErr error // once received is closed
+	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), eventPort(s.target.Serial, received, &portErr))
 	if err != nil {
 		s.console.Close()
 		if ctx.Err() != nil {
-			s.res.problem("interrupted%s", s.where())
+			s.interrupted()
 		} else {
 			s.res.problem("QEMU did not start: %v", err)
 		}
@@ -86,24 +94,34 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	idle := time.NewTimer(s.limits.Idle)
 	defer idle.Stop()
 	var vmErr error
+	full := s.console.full
 	// The end of QEMU is seen before that of the events if these lag behind.
 	for ended != nil || events != nil {
 		select {
 		case rec, ok := <-events:
 			if !ok {
 				events = nil
+				if portErr != nil {
+					giveUp("%v", portErr)
+				}
 				continue
 			}
 			idle.Reset(s.limits.Idle)
 			if err := s.record(rec); err != nil {
 				giveUp("%v", err)
 			}
+		case <-full:
+			full = nil
+			giveUp("the console says more than %d MiB%s", maxConsole>>20, s.where())
 		case <-idle.C:
 			giveUp("hangs: no event for %v%s", s.limits.Idle, s.where())
 		case <-vctx.Done():
 			switch {
 			case ctx.Err() != nil:
-				giveUp("interrupted%s", s.where())
+				if !gaveUp {
+					gaveUp = true
+					s.interrupted()
+				}
 			default:
 				giveUp("not finished after %v%s", s.limits.Total, s.where())
 			}
@@ -120,6 +138,20 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	s.res.start, s.res.Wall = s.start, time.Since(s.start)
 	s.judge(vmErr, gaveUp)
 	return s.res
+}
+
+// begin readies the session for the first event.
+func (s *session) begin() {
+	s.res = &Result{Target: s.target, Log: s.console.file.Name()}
+	s.listed, s.chosen = map[string][]string{}, map[string][]string{}
+	s.begun, s.ended = map[string]bool{}, map[string]bool{}
+	s.start = time.Now()
+}
+
+// interrupted says that there is no verdict.
+func (s *session) interrupted() {
+	s.res.Interrupted = true
+	s.res.problem("interrupted%s", s.where())
 }
 
 // unbounded passes values on, and takes them in whether anyone wants them or not.
@@ -153,9 +185,11 @@ func unbounded[T any](in <-chan T) <-chan T {
 // they can't change a run.
 func (s *session) machine(b Boot) vmtest.Fn {
 	return func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
-		// QEMU ends with this process, however that ends.
-		o.QEMUCommand = "setpriv --pdeathsig KILL " + s.target.QEMU
-		o.QEMUArgs = append([]string{"-nographic", "-serial", "stdio"}, s.target.machineArgs()...)
+		// QEMU ends with this process, however that ends, but not by the signal
+		// that a terminal sends to all: it is this process that says why. vmtest
+		// splits the command at spaces, which the emulator's path may have.
+		o.QEMUCommand = "setsid setpriv --pdeathsig KILL"
+		o.QEMUArgs = append([]string{s.target.QEMU, "-nographic", "-serial", "stdio"}, s.target.machineArgs()...)
 		o.Kernel = b.Kernel
 		o.KernelArgs = strings.Join(s.target.kernelArgs(b), " ")
 		o.Initramfs = b.Initramfs
@@ -165,38 +199,35 @@ func (s *session) machine(b Boot) vmtest.Fn {
 	}
 }
 
-// serial chooses the device of the event port where vmtest leaves it to QEMU,
-// which on some machines takes one that the kernel has no driver for.
-func (s *session) serial(_ *vmtest.IDAllocator, o *vmtest.Options) error {
-	i := slices.Index(o.QEMUArgs, "virtio-serial")
-	if i < 0 {
-		return errors.New("vmtest gives QEMU no virtio-serial device")
-	}
-	o.QEMUArgs[i] = s.target.Serial
-	return nil
-}
-
-// record takes in one event.
+// record takes in one event. An error is one that no guest of ours sends: it ends
+// the run.
 func (s *session) record(r wire.Record) error {
+	switch {
+	case s.done != nil:
+		return fmt.Errorf("the guest sent %q after its closing record", r.Kind)
+	case s.booted == (r.Kind == wire.Boot):
+		return fmt.Errorf("the guest sent %q out of its turn", r.Kind)
+	}
 	switch r.Kind {
 	case wire.Boot:
 		s.booted = true
 		s.res.Kernel = r.Kernel
 		s.res.Boot = time.Since(s.start)
 	case wire.List:
-		s.listed[r.Binary] = r.Tests
-		s.say(func(st *Status) { st.Phase, st.Tests = "running", st.Tests+len(r.Tests) })
+		return s.list(r)
 	case wire.Start:
-		s.ran++
+		if s.current != nil || s.begun[r.Binary] || len(s.chosen[r.Binary]) == 0 {
+			return fmt.Errorf("the guest started %s, which was not to be started then", r.Binary)
+		}
 		c, err := startConverter(s.test2json, func(e testEvent) { s.event(r.Binary, e) })
 		if err != nil {
 			return err
 		}
-		s.current = c
+		s.current, s.at, s.begun[r.Binary] = c, r.Binary, true
 		s.say(func(st *Status) { st.Binary, st.Test = r.Binary, "" })
 	case wire.Output:
-		if s.current == nil {
-			return fmt.Errorf("the guest sent output of %s, which it never started", r.Binary)
+		if s.current == nil || s.at != r.Binary {
+			return fmt.Errorf("the guest sent output of %s, which does not run", r.Binary)
 		}
 		if _, err := s.current.in.Write(r.Data); err != nil {
 			return fmt.Errorf("test2json: %w", err)
@@ -209,10 +240,10 @@ func (s *session) record(r wire.Record) error {
 		s.res.problem("%s hangs: silent for %s%s", r.Binary, r.Status, s.where())
 	case wire.End:
 		c := s.current
-		s.current = nil
-		if c == nil {
-			return fmt.Errorf("the guest ended %s, which it never started", r.Binary)
+		if c == nil || s.at != r.Binary {
+			return fmt.Errorf("the guest ended %s, which does not run", r.Binary)
 		}
+		s.current, s.at, s.ended[r.Binary] = nil, "", true
 		if err := c.close(); err != nil {
 			return err
 		}
@@ -261,13 +292,22 @@ func (s *session) end(r wire.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var missing []string
-	for _, name := range s.listed[r.Binary] {
+	for _, name := range s.chosen[r.Binary] {
 		if t := s.res.find(r.Binary, name); !t.began {
 			missing = append(missing, name)
 		}
 	}
 	if len(missing) > 0 {
-		s.res.problem("%s did not run %d of its tests: %s", r.Binary, len(missing), strings.Join(missing, ", "))
+		s.res.problem("%s did not run %d of its tests: %s", r.Binary, len(missing), few(missing))
+	}
+	var strange []string
+	for _, t := range s.res.Tests {
+		if top := t.Top(); t.Binary == r.Binary && !slices.Contains(s.chosen[r.Binary], top) && !slices.Contains(strange, top) {
+			strange = append(strange, top)
+		}
+	}
+	if len(strange) > 0 {
+		s.res.problem("%s ran what was not to run: %s", r.Binary, few(strange))
 	}
 	bad := false
 	for _, t := range s.res.Tests {
@@ -277,13 +317,45 @@ func (s *session) end(r wire.Record) {
 	if r.Status != "" && !(bad && r.Status == "exit status 1") {
 		s.res.problem("%s ended with %s", r.Binary, r.Status)
 	}
-	if n := len(r.Leaked); n > 0 {
-		more := ""
-		if n > 5 {
-			more = fmt.Sprintf(" and %d more", n-5)
-		}
-		s.res.problem("%s left these processes behind: %s%s", r.Binary, strings.Join(r.Leaked[:min(n, 5)], ", "), more)
+	if len(r.Leaked) > 0 {
+		s.res.problem("%s left these processes behind: %s", r.Binary, few(r.Leaked))
 	}
+}
+
+// few names the first of a list, and counts the others.
+func few(list []string) string {
+	const most = 5
+	if n := len(list); n > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), n-most)
+	}
+	return strings.Join(list, ", ")
+}
+
+// list takes in a part of what a binary says of its tests. What its source has is
+// known here, so that one that ends early is no binary without tests.
+func (s *session) list(r wire.Record) error {
+	i := len(s.chosen) // the guest lists them in their order, as do the shards
+	if i >= len(s.suites) || s.suites[i].Name != r.Binary || len(s.begun) > 0 {
+		return fmt.Errorf("the guest listed the tests of %s out of their turn", r.Binary)
+	}
+	s.listed[r.Binary] = append(s.listed[r.Binary], r.Tests...)
+	if r.More {
+		return nil
+	}
+	b, listed := &s.suites[i], s.listed[r.Binary]
+	without := func(a, b []string) []string {
+		return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+	}
+	if missing := without(b.tests, listed); len(missing) > 0 {
+		s.res.problem("%s lists %d tests, and not %s, which its source has", r.Binary, len(listed), few(missing))
+	}
+	if strange := without(listed, b.tests); len(strange) > 0 {
+		s.res.problem("%s lists %s, which its source has not", r.Binary, few(strange))
+	}
+	chosen := s.selector.Choose(b.Without(listed))
+	s.chosen[r.Binary] = chosen
+	s.say(func(st *Status) { st.Phase, st.Tests = "running", st.Tests+len(chosen) })
+	return nil
 }
 
 // judge adds what only the end of the run shows.
@@ -299,22 +371,43 @@ func (s *session) judge(vmErr error, gaveUp bool) {
 	switch {
 	case gaveUp:
 	case !s.booted:
-		r.problem("the guest ended before its first event%s", because(vmErr))
+		r.problem("the guest ended before its first event%s%s", s.agent(), because(vmErr))
 	case s.done == nil:
 		r.problem("the guest ended without its closing record%s%s", s.where(), because(vmErr))
-	case s.done.Ran != s.ran:
-		r.problem("the guest says it ran %d binaries; %d began", s.done.Ran, s.ran)
+	case s.done.Ran != len(s.ended):
+		r.problem("the guest says it ran %d binaries; %d came to an end", s.done.Ran, len(s.ended))
 	case vmErr != nil:
 		r.problem("QEMU: %v", vmErr)
 	}
-	if len(r.Problems) == 0 && r.Count(Pass) == 0 && r.Count(Fail) == 0 && r.Count(Unfinished) == 0 {
-		r.problem("no test passed: %d skipped, nothing else ran", r.Count(Skip))
+	if s.done == nil {
+		return
 	}
+	for _, b := range s.suites {
+		chosen, listed := s.chosen[b.Name]
+		switch {
+		case !listed:
+			r.problem("the guest listed no tests of %s", b.Name)
+		case len(chosen) > 0 && !s.ended[b.Name]:
+			r.problem("the guest ran none of the %d tests of %s", len(chosen), b.Name)
+		}
+	}
+}
+
+// agent is what the agent said on the console, for want of a port.
+func (s *session) agent() string {
+	said := s.console.agent
+	if strings.HasPrefix(said, wire.NoPort) {
+		return fmt.Sprintf(": %s; give its modules by MODULES_%s=, or another kernel", strings.TrimPrefix(said, "guest: "), s.target.variable())
+	}
+	if said != "" {
+		return ": " + said
+	}
+	return ""
 }
 
 // because says why QEMU ended, if that is news.
 func because(err error) string {
-	if err == nil || errors.Is(err, qevent.ErrEventChannelMissingDoneEvent) {
+	if err == nil {
 		return ""
 	}
 	return fmt.Sprintf(" (QEMU: %v)", err)
@@ -325,7 +418,7 @@ func (s *session) where() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.booted {
-		return ", from the start of QEMU on"
+		return ", from the start of QEMU on" + s.agent()
 	}
 	var running []string
 	for _, t := range s.res.Tests {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/nommu"
 )
 
@@ -20,7 +21,7 @@ import (
 // VSPAWN_LOAD asks for the whole thousand, which take some minutes.
 func TestSmallMachine(t *testing.T) {
 	target, _ := lookup("riscv64-nommu")
-	if err := CheckTools(append(Tools([]Target{target}), target.Source.Tools()...)); err != nil {
+	if err := host.CheckTools(append(Tools([]Target{target}), target.Kernel.Tools()...)); err != nil {
 		t.Fatal(err)
 	}
 	programs := t.TempDir()

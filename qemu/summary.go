@@ -18,22 +18,38 @@ const failureLines = 25
 // variables are the make variables of the run that a repetition needs.
 func Summarize(w io.Writer, results []*Result, variables map[string]string) {
 	for _, r := range results {
-		if !r.Passed() {
+		if r.Verdict() == "FAILED" {
 			writeFailure(w, r, variables)
 		}
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\ntarget\tkernel\tboot\tpassed\tfailed\tskipped\ttime\tverdict")
 	for _, r := range results {
-		verdict := "ok"
-		if !r.Passed() {
-			verdict = "FAILED"
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", r.Target.Name, orDash(r.Kernel), elapsed(r.Boot),
-			r.Count(Pass), r.Count(Fail)+r.Count(Unfinished), r.Count(Skip), elapsed(r.Wall), verdict)
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", r.Target.Title(), r.kernelColumn(), elapsed(r.Boot),
+			r.Count(Pass), r.failed(), r.Count(Skip), elapsed(r.Wall), r.Verdict())
 	}
 	tw.Flush()
+	for _, r := range results {
+		switch {
+		case r.Excused:
+			fmt.Fprintf(w, "no kernel for %s, which ran on another: %s\n", r.Target.Title(), r.NoKernel)
+		case r.NoKernel != "":
+			fmt.Fprintf(w, "no kernel for %s: %s; give one by KERNEL_%s=path, or try again later\n", r.Target.Title(), r.NoKernel, r.Target.variable())
+		}
+		for _, why := range r.Supply.Passed {
+			fmt.Fprintf(w, "%s ran the kernel of %s: %s\n", r.Target.Title(), r.Supply.Suite, why)
+		}
+	}
 	writeSkips(w, results)
+}
+
+// kernelColumn is the kernel's release, and its suite if that stands in for
+// another.
+func (r *Result) kernelColumn() string {
+	if len(r.Supply.Passed) > 0 {
+		return fmt.Sprintf("%s (%s)", orDash(r.Kernel), r.Supply.Suite)
+	}
+	return orDash(r.Kernel)
 }
 
 // elapsed shows a time as tables do.
@@ -52,7 +68,7 @@ func orDash(s string) string {
 }
 
 func writeFailure(w io.Writer, r *Result, variables map[string]string) {
-	fmt.Fprintf(w, "\n%s FAILED\n", r.Target.Name)
+	fmt.Fprintf(w, "\n%s FAILED\n", r.Target.Title())
 	for _, p := range r.Problems {
 		fmt.Fprintf(w, "  %s\n", p)
 	}
@@ -90,10 +106,15 @@ var outcomeText = map[Outcome]string{Fail: "failed", Unfinished: "did not finish
 func repeatCommand(r *Result, tops []string, variables map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "make qemu-test TARGETS=%s", r.Target.Name)
+	if r.Target.Series != "" {
+		fmt.Fprintf(&b, " KERNELS=%s", r.Target.Series)
+	}
 	switch len(tops) {
 	case 0:
-		if run := variables["RUN"]; run != "" {
-			fmt.Fprintf(&b, " RUN=%s", shellQuote(run))
+		for _, name := range []string{"RUN", "SHARD"} {
+			if v := variables[name]; v != "" {
+				fmt.Fprintf(&b, " %s=%s", name, shellQuote(v))
+			}
 		}
 	case 1:
 		fmt.Fprintf(&b, " RUN=%s", shellQuote("^"+tops[0]+"$"))
@@ -101,7 +122,9 @@ func repeatCommand(r *Result, tops []string, variables map[string]string) string
 		fmt.Fprintf(&b, " RUN=%s", shellQuote("^("+strings.Join(tops, "|")+")$"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		same := name == "KERNEL_"+r.Target.Name || name == "TIMEOUT" || name == "CPUS" || name == "MEMORY" || strings.HasPrefix(name, "VSPAWN_")
+		own := strings.ReplaceAll(name, "-", "_")
+		same := own == "KERNEL_"+r.Target.variable() || own == "MODULES_"+r.Target.variable() ||
+			slices.Contains([]string{"TIMEOUT", "LIMIT", "CPUS", "MEMORY", "ACCEL"}, name) || strings.HasPrefix(name, "VSPAWN_")
 		if v := variables[name]; same && v != "" {
 			fmt.Fprintf(&b, " %s=%s", name, shellQuote(v))
 		}
@@ -129,7 +152,7 @@ func writeSkips(w io.Writer, results []*Result) {
 			counts[reason]++
 		}
 		for _, reason := range reasons {
-			fmt.Fprintf(w, "skipped on %s: %d × %s\n", r.Target.Name, counts[reason], reason)
+			fmt.Fprintf(w, "skipped on %s: %d × %s\n", r.Target.Title(), counts[reason], reason)
 		}
 	}
 }

@@ -1,31 +1,33 @@
 package qemu
 
 import (
-	"fmt"
+	"embed"
 	"slices"
 	"strings"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
 )
 
-// A Target is a kind of machine that tests run on: a row of Targets.
+// A Target is a kind of machine that tests run on, a row of Targets, with a kernel
+// to run there.
 type Target struct {
 	Name   string
 	GOARCH string
 
-	// Kernel is the Debian package that depends on the newest kernel, or with
-	// Source on the newest source of one.
-	Kernel string
+	// Kernel is the kernel, and Series what it is called among several, such as
+	// "5.10"; "" is the target's own: the newest stable one, or another if that
+	// can't be had.
+	Kernel supply.Spec
+	Series string
+	// Magic is what a kernel image for this machine holds, to tell at once a
+	// file that is none: QEMU runs whatever it is given, in silence.
+	Magic []supply.Magic
 	// NoMMU wants programs that package nommu has made, for the kernel's
 	// MAX_PAGE_ORDER, which is MaxOrder.
 	NoMMU    bool
 	MaxOrder int
-	// Source, if not nil, says how to build the kernel, for a machine that the
-	// distribution has none for.
-	Source *Source
-	// Magic is what a kernel image for this machine holds, to tell at once a
-	// file that is none: QEMU runs whatever it is given, in silence.
-	Magic []Magic
 
 	// QEMU is the emulator, and Package the Debian package it comes in. OldQEMU
 	// says that an old one is as good: it is not replaced by a newer.
@@ -41,6 +43,9 @@ type Target struct {
 	CPUs     int
 	Args     []string // further arguments to QEMU
 
+	// KVM is Machine where the host's own processor runs the guest.
+	KVM string
+
 	// Extra targets run only when they are named.
 	Extra bool
 
@@ -48,24 +53,53 @@ type Target struct {
 	Serial string
 }
 
-// Magic is a mark that tells a file format.
-type Magic struct {
-	Offset int64
-	Bytes  string
+// Title is what results call the target: with its kernel, where it was asked for.
+func (t Target) Title() string {
+	if t.Series == "" {
+		return t.Name
+	}
+	return t.Name + " " + t.Series
 }
+
+// file is the title as a file's name.
+func (t Target) file() string { return strings.ReplaceAll(t.Title(), " ", "-") }
+
+// variable is the target's name in that of a variable.
+func (t Target) variable() string { return strings.ReplaceAll(t.Name, "-", "_") }
 
 // maxOrder13 makes a kernel's largest block of memory 32 MiB, rather than 4 MiB: a
 // program without an MMU is one block, and so is each large buffer of a process.
 // On riscv no option has this.
 const maxOrder13 = "-DCONFIG_ARCH_FORCE_MAX_ORDER=13"
 
+// packaged is the kernel of the target called goarch, which Debian has: meta depends
+// on the newest.
+func packaged(goarch, meta string, magic []supply.Magic) supply.Spec {
+	return supply.Packaged{Arch: goarch, Package: meta, Suites: anySuite(goarch), Modules: portModules, Magic: magic}
+}
+
+// portModules are what the event port needs of a kernel that has it in modules, in
+// the order in which they need each other: Debian's cloud kernels before 6.12.
+var portModules = []string{
+	"virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_console",
+}
+
+var (
+	magicAMD64   = []supply.Magic{{Offset: 0x202, Bytes: "HdrS"}}
+	magicARM64   = []supply.Magic{{Offset: 56, Bytes: "ARM\x64"}}
+	magicRISCV64 = []supply.Magic{{Offset: 56, Bytes: "RSC\x05"}, {Offset: 0, Bytes: "\x7fELF\x02\x01"}}
+)
+
+//go:embed kernel/*.config
+var configs embed.FS
+
 // Targets is the table of all targets. A new one costs a row here.
 var Targets = []Target{
 	{
 		Name:    "amd64",
 		GOARCH:  "amd64",
-		Kernel:  "linux-image-cloud-amd64",
-		Magic:   []Magic{{0x202, "HdrS"}},
+		Kernel:  packaged("amd64", "linux-image-cloud-amd64", magicAMD64),
+		Magic:   magicAMD64,
 		QEMU:    "qemu-system-x86_64",
 		Package: "qemu-system-x86",
 		Machine: "q35",
@@ -73,8 +107,10 @@ var Targets = []Target{
 		// that is interrupted just then dies of a double fault: with the load
 		// of our tests, every other run. It does without the instruction. It
 		// also does without what QEMU does slowly: strings byte by byte, a fifth
-		// level of page tables, vectors.
-		CPU: "max,-cx16,-erms,-la57,-avx,-avx2",
+		// level of page tables, vectors. Fast short strings go with the fast ones:
+		// kernels before 6.2 take the one for the other, and hang as they start.
+		CPU: "max,-cx16,-erms,-fsrm,-la57,-avx,-avx2",
+		KVM: "q35",
 		// One host thread for all processors: before QEMU 8.1 a processor may
 		// run code translated from an instruction that another has just
 		// replaced, and when that was a breakpoint of the kernel's own (it
@@ -88,11 +124,12 @@ var Targets = []Target{
 	{
 		Name:    "arm64",
 		GOARCH:  "arm64",
-		Kernel:  "linux-image-cloud-arm64",
-		Magic:   []Magic{{56, "ARM\x64"}},
+		Kernel:  packaged("arm64", "linux-image-cloud-arm64", magicARM64),
+		Magic:   magicARM64,
 		QEMU:    "qemu-system-aarch64",
 		Package: "qemu-system-arm",
 		Machine: "virt,gic-version=3",
+		KVM:     "virt,gic-version=host",
 		// Without what is slow to emulate, and nothing here is about: signed
 		// pointers (the architected ones take three times as long to boot), and
 		// vectors, whose registers the kernel gives to each thread anew. The
@@ -110,8 +147,8 @@ var Targets = []Target{
 	{
 		Name:     "riscv64",
 		GOARCH:   "riscv64",
-		Kernel:   "linux-image-riscv64",
-		Magic:    []Magic{{56, "RSC\x05"}, {0, "\x7fELF\x02\x01"}},
+		Kernel:   packaged("riscv64", "linux-image-riscv64", magicRISCV64),
+		Magic:    magicRISCV64,
 		QEMU:     "qemu-system-riscv64",
 		Package:  "qemu-system-riscv|qemu-system-misc",
 		Machine:  "virt",
@@ -128,11 +165,11 @@ var Targets = []Target{
 	riscv64NoMMU(Target{
 		Name: "riscv64-nommu",
 		Args: []string{"-bios", "none"}, // the kernel itself runs in machine mode
-	}, "riscv64-nommu.config"),
+	}, "kernel/riscv64-nommu.config"),
 	riscv64NoMMU(Target{
 		Name:  "riscv64-nommu-sbi",
 		Extra: true, // the same kernel in supervisor mode, under OpenSBI
-	}, "riscv64-nommu.config", "riscv64-nommu-sbi.config"),
+	}, "kernel/riscv64-nommu.config", "kernel/riscv64-nommu-sbi.config"),
 }
 
 // riscv64NoMMU completes the row of a machine whose kernel is made with the
@@ -141,16 +178,19 @@ func riscv64NoMMU(t Target, config ...string) Target {
 	t.GOARCH = "riscv64"
 	t.NoMMU = true
 	t.MaxOrder = 13
-	t.Kernel = "linux-source"
-	t.Source = &Source{
-		Arch:    "riscv",
-		Cross:   "riscv64-linux-gnu-",
-		Package: "gcc-riscv64-linux-gnu",
-		Config:  config,
-		Flags:   maxOrder13,
-		Image:   "arch/riscv/boot/Image",
+	t.Magic = magicRISCV64[:1]
+	t.Kernel = supply.Built{
+		Package:  "linux-source",
+		Suites:   builtSuites(),
+		Arch:     "riscv",
+		Cross:    "riscv64-linux-gnu-",
+		Compiler: "gcc-riscv64-linux-gnu",
+		Files:    configs,
+		Config:   config,
+		Flags:    maxOrder13,
+		Image:    "arch/riscv/boot/Image",
+		Magic:    t.Magic,
 	}
-	t.Magic = []Magic{{56, "RSC\x05"}}
 	t.QEMU = "qemu-system-riscv64"
 	t.Package = "qemu-system-riscv|qemu-system-misc"
 	// Each start of a program is a copy, which is to be translated anew, and at
@@ -182,6 +222,14 @@ func namesOf(targets []Target) []string {
 	return names
 }
 
+func titlesOf(targets []Target) []string {
+	titles := make([]string, len(targets))
+	for i, t := range targets {
+		titles[i] = t.Title()
+	}
+	return titles
+}
+
 // Select returns the targets that list names, separated by commas or spaces;
 // an empty list is all of them but the Extra ones.
 func Select(list string) ([]Target, error) {
@@ -194,7 +242,7 @@ func Select(list string) ([]Target, error) {
 	for _, name := range names {
 		t, ok := lookup(name)
 		if !ok {
-			return nil, usagef("unknown target %q: choose from %s", name, strings.Join(Names(), ", "))
+			return nil, host.Usagef("unknown target %q: choose from %s", name, strings.Join(Names(), ", "))
 		}
 		if !seen[name] {
 			selected = append(selected, t)
@@ -211,18 +259,4 @@ func lookup(name string) (Target, bool) {
 		}
 	}
 	return Target{}, false
-}
-
-// A UsageError is a mistake of the caller's, or something that this machine
-// lacks: it says what, and what to do. Commands answer it with exit status 2.
-type UsageError struct{ Err error }
-
-// Error implements error.
-func (e *UsageError) Error() string { return e.Err.Error() }
-
-// Unwrap gives the error underneath.
-func (e *UsageError) Unwrap() error { return e.Err }
-
-func usagef(format string, args ...any) error {
-	return &UsageError{fmt.Errorf(format, args...)}
 }

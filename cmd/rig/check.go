@@ -5,12 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/qemu"
 )
 
 // staticcheck is run by version, so that it is none of the module's
@@ -34,10 +39,12 @@ type step struct {
 	name  string
 	env   []string
 	args  []string
-	quiet bool // fails if it prints anything
+	quiet bool   // fails if it prints anything
+	tool  string // a program that this machine may lack
 }
 
-func checkSteps(sources, platforms []string) []step {
+// checkSteps are those of a check. missing is for tests that run guests.
+func checkSteps(sources, platforms, missing []string) []step {
 	var guests []string
 	for _, s := range suites {
 		guests = append(guests, s.Package)
@@ -56,9 +63,9 @@ func checkSteps(sources, platforms []string) []step {
 		})
 	}
 	steps = append(steps,
-		step{name: "test", args: []string{"go", "test", "./..."}},
+		step{name: "test", env: missing, args: []string{"go", "test", "./..."}},
 		step{name: "os/exec's own tests", args: []string{"go", "run", "./tests/osexec", "os/exec"}},
-		step{name: "test with the race detector", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", "-race"}, guests...)},
+		step{name: "test with the race detector", tool: "gcc", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", "-race"}, guests...)},
 	)
 	if runtime.GOARCH == "amd64" { // whose kernels run an architecture that vspawn has nothing for
 		steps = append(steps, step{
@@ -70,6 +77,7 @@ func checkSteps(sources, platforms []string) []step {
 	for _, e := range emulators {
 		steps = append(steps, step{
 			name: "test under " + e.program,
+			tool: e.program,
 			// GLib before 2.76 keeps blocks under locks that a fork may find
 			// taken, and qemu makes a fork of every vfork.
 			env:  []string{"GOARCH=" + e.goarch, "CGO_ENABLED=0", "G_SLICE=always-malloc"},
@@ -79,15 +87,22 @@ func checkSteps(sources, platforms []string) []step {
 	return steps
 }
 
-// check runs all steps, whatever fails, so that one run shows everything.
+// check runs all steps, whatever fails, so that one run shows everything. What
+// can't run is named at the end: a mirror that is out of step takes nothing along
+// that needs none.
 func check(ctx context.Context, o *options, out *os.File) error {
+	var missed []string
 	if err := install(ctx, slices.Concat(testTools(o), hostTools), out); err != nil {
+		missed = append(missed, err.Error())
+	}
+	// Package qemu's tests have kernels made if need be, which may take longer
+	// than a test may.
+	missing, err := missingKernels(ctx, o, out)
+	if err != nil {
 		return err
 	}
-	// Package qemu's tests have them made if need be, which may take longer than
-	// a test may.
-	if _, err := cachedKernels(ctx, o, o.targets, false, out); err != nil {
-		return err
+	for _, name := range slices.Sorted(maps.Keys(missing)) {
+		missed = append(missed, fmt.Sprintf("the rig's tests on %s: no kernel: %v", name, missing[name]))
 	}
 	platforms, err := linuxPlatforms(ctx)
 	if err != nil {
@@ -97,10 +112,15 @@ func check(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
+	env := []string{qemu.MissingEnv + "=" + strings.Join(slices.Sorted(maps.Keys(missing)), ",")}
 	var failed []string
-	for _, s := range checkSteps(sources, append(platforms, otherSystems...)) {
+	for _, s := range checkSteps(sources, append(platforms, otherSystems...), env) {
 		if ctx.Err() != nil {
 			return errors.New("interrupted")
+		}
+		if lacks := host.Missing([]host.Tool{{Program: s.tool}}); s.tool != "" && len(lacks) > 0 {
+			missed = append(missed, fmt.Sprintf("%s: %s is missing", s.name, s.tool))
+			continue
 		}
 		start := time.Now()
 		if err := s.run(ctx, out); err != nil {
@@ -110,11 +130,29 @@ func check(ctx context.Context, o *options, out *os.File) error {
 		}
 		fmt.Fprintf(out, "ok     %s (%.1fs)\n", s.name, time.Since(start).Seconds())
 	}
-	if len(failed) > 0 {
+	for _, m := range missed {
+		fmt.Fprintf(out, "could not run: %s\n", m)
+	}
+	switch {
+	case len(failed) > 0:
 		fmt.Fprintf(out, "failed: %s\n", strings.Join(failed, ", "))
 		return errFailed
+	case len(missed) > 0:
+		return errMissed
 	}
 	return nil
+}
+
+// missingKernels gets the kernels of the rig's own tests, and says for which
+// targets there is none.
+func missingKernels(ctx context.Context, o *options, out *os.File) (map[string]error, error) {
+	store, err := supply.DefaultStore()
+	if err != nil {
+		return nil, err
+	}
+	defer store.Close()
+	_, missing := qemu.KernelsShown(ctx, store, o.targets, false, out)
+	return missing, ctx.Err()
 }
 
 // linuxPlatforms are all that this release of Go knows.

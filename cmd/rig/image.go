@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/qemu"
 )
 
@@ -41,11 +43,24 @@ func buildImage(ctx context.Context, t qemu.Target, out *os.File) (string, error
 
 // runShell becomes QEMU, which then has the terminal to itself.
 func runShell(ctx context.Context, o *options, out *os.File) error {
-	t, err := o.one()
+	one, err := o.one()
 	if err != nil {
 		return err
 	}
-	k, err := kernelFor(ctx, o, t, out)
+	on, err := qemu.OnKernels([]qemu.Target{one}, o.series, out)
+	if err != nil {
+		return err
+	}
+	if len(on) != 1 {
+		return host.Usagef("KERNELS=%s: say which one of %s to boot", o.series, one.AllKernels())
+	}
+	t := on[0]
+	store, err := supply.DefaultStore()
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	k, err := kernelFor(ctx, o, store, t, out)
 	if err != nil {
 		return err
 	}
@@ -53,10 +68,10 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	if _, err := exec.LookPath(t.QEMU); err != nil {
-		return usagef("%s is missing: run make setup, or install the package %s", t.QEMU, t.Package)
+	if err := install(ctx, qemu.Tools([]qemu.Target{t}), out); err != nil {
+		return err
 	}
-	newer, err := newerEmulators(ctx, []qemu.Target{t}, out)
+	newer, err := newerEmulators(ctx, store, []qemu.Target{t}, false, out)
 	if err != nil {
 		return err
 	}
@@ -65,6 +80,7 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "%s: booting; Ctrl-A X leaves it\n", t.Name)
+	store.Close() // the deferred one is of no use to what this becomes
+	fmt.Fprintf(out, "%s: booting; Ctrl-A X leaves it\n", t.Title())
 	return syscall.Exec(exe, t.Command(qemu.Boot{Kernel: k.Path, Initramfs: image}), os.Environ())
 }

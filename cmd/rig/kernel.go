@@ -6,60 +6,91 @@ import (
 	"os"
 	"text/tabwriter"
 
+	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/qemu"
 )
 
+// fetchKernels looks for newer kernels and emulators, and removes what no row of
+// the tables has any more.
 func fetchKernels(ctx context.Context, o *options, out *os.File) error {
-	targets := o.targets
 	if o.target != "" {
 		t, err := o.one()
 		if err != nil {
 			return err
 		}
-		targets = []qemu.Target{t}
+		o.targets = []qemu.Target{t}
 	}
-	kernels, err := cachedKernels(ctx, o, targets, true, out)
+	if err := install(ctx, testTools(o), out); err != nil {
+		return err
+	}
+	targets, err := o.onKernels(out)
 	if err != nil {
 		return err
 	}
-	for _, t := range targets {
-		k := kernels[t.Name]
-		fmt.Fprintf(out, "%s: %s, %s, SHA-256 %s\n", t.Name, k.Path, k.Package, k.SHA256)
+	store, err := supply.DefaultStore()
+	if err != nil {
+		return err
 	}
-	return nil
+	defer store.Close()
+	if _, err := newerEmulators(ctx, store, targets, true, out); err != nil {
+		return err
+	}
+	kernels, errs := qemu.KernelsShown(ctx, store, targets, true, out)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, t := range targets {
+		k, ok := kernels[t.Title()]
+		if !ok {
+			fmt.Fprintf(out, "%s: no kernel: %v\n", t.Title(), errs[t.Title()])
+			continue
+		}
+		news := ""
+		if k.Replaced != "" {
+			news = ", newer than " + k.Replaced
+		}
+		fmt.Fprintf(out, "%s: %s %s of %s%s, SHA-256 %s, %s\n", t.Title(), k.Package, k.Version, k.Suite, news, k.SHA256, k.Path)
+	}
+	removed, err := store.Prune(allSpecs())
+	for _, what := range removed {
+		fmt.Fprintf(out, "removed %s, which nothing uses any more\n", what)
+	}
+	if err == nil && len(errs) > 0 {
+		return errMissed
+	}
+	return err
+}
+
+// allSpecs are the kernels of all rows.
+func allSpecs() []supply.Spec {
+	var specs []supply.Spec
+	for _, t := range qemu.EveryTarget() {
+		specs = append(specs, t.Kernel)
+	}
+	return specs
 }
 
 // kernelFor returns the kernel for one target: the user's, or the cached one.
-func kernelFor(ctx context.Context, o *options, t qemu.Target, out *os.File) (qemu.Kernel, error) {
-	if file, ok := o.kernels[t.Name]; ok {
-		return qemu.Given(t, file)
+func kernelFor(ctx context.Context, o *options, store *supply.Store, t qemu.Target, out *os.File) (supply.Kernel, error) {
+	if given, ok := o.kernels[t.Name]; ok {
+		return qemu.GivenKernel(t, given)
 	}
-	kernels, err := cachedKernels(ctx, o, []qemu.Target{t}, false, out)
-	return kernels[t.Name], err
-}
-
-// cachedKernels returns the targets' kernels, and shows how it gets those that are
-// not in the cache, or that there are newer ones of if fresh is set.
-func cachedKernels(ctx context.Context, o *options, targets []qemu.Target, fresh bool, out *os.File) (map[string]qemu.Kernel, error) {
-	if err := install(ctx, kernelTools(o, targets), out); err != nil {
-		return nil, err
+	if err := install(ctx, kernelTools(o, []qemu.Target{t}), out); err != nil {
+		return supply.Kernel{}, err
 	}
-	cache, err := qemu.DefaultKernels()
-	if err != nil {
-		return nil, err
-	}
-	return cache.GetShown(ctx, targets, fresh, out)
+	kernels, errs := qemu.KernelsShown(ctx, store, []qemu.Target{t}, false, out)
+	return kernels[t.Title()], errs[t.Title()]
 }
 
 func listTargets(_ context.Context, _ *options, out *os.File) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "target\tGOARCH\tkernel\temulator\tmachine\tprocessors\tmemory\truns")
+	fmt.Fprintln(w, "target\tGOARCH\tkernels\temulator\tmachine\tprocessors\tmemory\truns")
 	for _, t := range qemu.Targets {
 		runs := "always"
 		if t.Extra {
 			runs = "if named"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s,%s\t%d\t%d MB\t%s\n", t.Name, t.GOARCH, t.Kernel, t.QEMU, t.Machine, t.CPU, t.CPUs, t.MemoryMB, runs)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s,%s\t%d\t%d MB\t%s\n", t.Name, t.GOARCH, t.AllKernels(), t.QEMU, t.Machine, t.CPU, t.CPUs, t.MemoryMB, runs)
 	}
 	return w.Flush()
 }

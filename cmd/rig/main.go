@@ -15,40 +15,45 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"text/tabwriter"
 
 	"github.com/vspawn/vspawn/initramfs"
-	"github.com/vspawn/vspawn/qemu"
+	"github.com/vspawn/vspawn/internal/host"
 )
 
 // The exit statuses.
 const (
 	statusFailed = 1 // a test failed, or something that should work did not
-	statusUsage  = 2 // the caller can mend it
+	statusUsage  = 2 // the caller can mend it, or something could not run
 )
 
 // errFailed says that the output has told already what failed.
 var errFailed = errors.New("failed")
 
+// errMissed says that nothing failed, and the output has told what could not run.
+var errMissed = errors.New("not all could run")
+
 // A command is one word of the command line.
 type command struct {
 	name, text string
 	run        func(ctx context.Context, o *options, out *os.File) error
+	anywhere   bool // needs nothing of the module
 }
 
 func commands() []command {
 	return []command{
-		{"test", "run the tests in the guests", runTests},
-		{"std", "run the standard library's tests on " + stdTarget, testStd},
-		{"check", "vet, lint, and run the tests on this machine", check},
-		{"image", "build build/<target>/initramfs.cpio.gz", buildImages},
-		{"run", "boot the image of one target to a shell; Ctrl-A X leaves it", runShell},
-		{"kernel", "fetch or build the kernels, newer ones if there are", fetchKernels},
-		{"setup", "install the packages that are missing", setup},
-		{"targets", "list the targets", listTargets},
-		{"options", "list the options", func(_ context.Context, _ *options, out *os.File) error { return listOptions(out) }},
-		{"help", "show this", func(_ context.Context, _ *options, out *os.File) error { return usage(out) }},
+		{name: "test", text: "run the tests in the guests", run: runTests},
+		{name: "std", text: "run the standard library's tests on " + stdTarget, run: testStd},
+		{name: "check", text: "vet, lint, and run the tests on this machine", run: check},
+		{name: "image", text: "build build/<target>/initramfs.cpio.gz", run: buildImages},
+		{name: "run", text: "boot the image of one target to a shell; Ctrl-A X leaves it", run: runShell},
+		{name: "kernel", text: "fetch or build the kernels, newer ones if there are", run: fetchKernels},
+		{name: "setup", text: "install the packages that are missing", run: setup},
+		{name: "targets", text: "list the targets", run: listTargets, anywhere: true},
+		{name: "options", text: "list the options", run: func(_ context.Context, _ *options, out *os.File) error { return listOptions(out) }, anywhere: true},
+		{name: "help", text: "show this", run: func(_ context.Context, _ *options, out *os.File) error { return usage(out) }, anywhere: true},
 	}
 }
 
@@ -83,7 +88,7 @@ func main() {
 
 func mainErr(ctx context.Context, args []string) error {
 	if len(args) != 1 {
-		return &qemu.UsageError{Err: errors.New("one command is wanted: rig help lists them")}
+		return host.Usagef("one command is wanted: rig help lists them")
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
@@ -91,21 +96,36 @@ func mainErr(ctx context.Context, args []string) error {
 			if err != nil {
 				return err
 			}
+			if err := inModule(); err != nil && !c.anywhere {
+				return err
+			}
 			return c.run(ctx, o, os.Stdout)
 		}
 	}
-	return &qemu.UsageError{Err: fmt.Errorf("unknown command %q: rig help lists them", args[0])}
+	return host.Usagef("unknown command %q: rig help lists them", args[0])
+}
+
+// inModule tells whether this is the folder whose tests the rig runs: elsewhere it
+// would fetch and build for minutes before it finds none.
+func inModule() error {
+	const module = "module github.com/vspawn/vspawn\n"
+	if b, err := os.ReadFile("go.mod"); err != nil || !strings.HasPrefix(string(b), module) {
+		return host.Usagef("this is not the folder of vspawn's go.mod: run make there")
+	}
+	return nil
 }
 
 // status prints err, if it isn't told yet, and gives the exit status.
 func status(err error) int {
-	var usage *qemu.UsageError
+	var usage *host.UsageError
 	var input *initramfs.InputError
 	switch {
 	case err == nil:
 		return 0
 	case errors.Is(err, errFailed):
 		return statusFailed
+	case errors.Is(err, errMissed):
+		return statusUsage
 	case errors.Is(err, context.Canceled):
 		err = errors.New("interrupted")
 	}

@@ -1,13 +1,14 @@
 package main
 
 import (
-	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/qemu"
 )
 
@@ -15,7 +16,9 @@ import (
 type options struct {
 	targets []qemu.Target
 	target  string // TARGET, for commands that want just one
-	kernels map[string]string
+	kernels map[string]qemu.Given
+	series  string // KERNELS
+	accel   qemu.Accel
 	run     string
 	shard   qemu.Shard
 	limits  qemu.Limits
@@ -32,8 +35,12 @@ type variable struct {
 	set               func(o *options, value string) error
 }
 
-// kernelPrefix and a target's name make the variable of the target's kernel.
-const kernelPrefix = "KERNEL_"
+// These and a target's name make the variables of the target's kernel. A "-" of
+// the name may be a "_", as no shell lets a variable have the first.
+const (
+	kernelPrefix  = "KERNEL_"
+	modulesPrefix = "MODULES_"
+)
 
 // testPrefix begins the variables that go on to the tests.
 const testPrefix = "VSPAWN_"
@@ -71,7 +78,7 @@ var variables = []variable{
 	}},
 	{"JOBS", "JOBS=n", "guests at once (one a processor)", func(o *options, v string) (err error) {
 		if o.jobs, err = strconv.Atoi(v); err != nil || o.jobs < 1 {
-			return usagef("JOBS=%s: give a number of guests, from 1", v)
+			return host.Usagef("JOBS=%s: give a number of guests, from 1", v)
 		}
 		return nil
 	}},
@@ -79,25 +86,34 @@ var variables = []variable{
 		// The kernels without an MMU are made for up to 8.
 		var err error
 		if o.cpus, err = strconv.Atoi(v); err != nil || o.cpus < 1 || o.cpus > 8 {
-			return usagef("CPUS=%s: give a number of processors, from 1 to 8", v)
+			return host.Usagef("CPUS=%s: give a number of processors, from 1 to 8", v)
 		}
 		return nil
 	}},
 	{"MEMORY", "MEMORY=n", "MiB of memory of each guest (1024)", func(o *options, v string) error {
 		var err error
 		if o.memory, err = strconv.Atoi(v); err != nil || o.memory < 8 {
-			return usagef("MEMORY=%s: give a number of MiB, from 8", v)
+			return host.Usagef("MEMORY=%s: give a number of MiB, from 8", v)
 		}
 		return nil
 	}},
+	{"KERNELS", "KERNELS=a,b", "kernels, such as 5.10,6.12, or all (the newest stable one)", func(o *options, v string) error {
+		o.series = v
+		return nil
+	}},
+	{"ACCEL", "ACCEL=auto|kvm|tcg", "what runs the guests of this machine's architecture (auto: KVM if it works)", func(o *options, v string) (err error) {
+		o.accel, err = qemu.ParseAccel(v)
+		return err
+	}},
 	{testPrefix, testPrefix + "<name>=value", "for the tests, in their environment", nil},
 	{kernelPrefix, kernelPrefix + "<target>=path", "a kernel of your own", nil},
+	{modulesPrefix, modulesPrefix + "<target>=path,path", "modules that its event port needs, in their order", nil},
 }
 
 // parseOptions reads variables in the form of os.Environ. One that is empty
 // counts as not set.
 func parseOptions(environ []string) (*options, error) {
-	o := &options{kernels: map[string]string{}, given: map[string]string{}}
+	o := &options{kernels: map[string]qemu.Given{}, given: map[string]string{}}
 	env := map[string]string{"TARGETS": "", "SHARD": "", "TIMEOUT": defaultTimeout, "LIMIT": defaultLimit}
 	for _, e := range environ {
 		if name, value, _ := strings.Cut(e, "="); value != "" {
@@ -113,18 +129,47 @@ func parseOptions(environ []string) (*options, error) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
-		if target, ok := strings.CutPrefix(name, kernelPrefix); ok {
-			if !slices.Contains(qemu.Names(), target) {
-				return nil, usagef("%s=%s: unknown target %q: choose from %s", name, env[name], target, strings.Join(qemu.Names(), ", "))
-			}
-			o.kernels[target] = env[name]
+		if err := o.setKernel(name, env[name]); err != nil {
+			return nil, err
 		}
 		if strings.HasPrefix(name, testPrefix) {
 			o.env = append(o.env, name+"="+env[name])
 		}
 	}
+	if o.series != "" && len(o.kernels) > 0 {
+		return nil, host.Usagef("KERNELS=%s: a kernel of your own (%s<target>=) takes its place: leave one of the two out", o.series, kernelPrefix)
+	}
 	o.machines(o.targets)
 	return o, nil
+}
+
+// setKernel takes in a variable that is about a target's kernel.
+func (o *options) setKernel(variable, value string) error {
+	for _, prefix := range []string{kernelPrefix, modulesPrefix} {
+		name, ok := strings.CutPrefix(variable, prefix)
+		if !ok {
+			continue
+		}
+		i := slices.IndexFunc(qemu.Names(), func(n string) bool { return under(n) == under(name) })
+		if i < 0 {
+			return host.Usagef("%s=%s: unknown target %q: choose from %s", variable, value, name, strings.Join(qemu.Names(), ", "))
+		}
+		given := o.kernels[qemu.Names()[i]]
+		if prefix == kernelPrefix {
+			given.Kernel = value
+		} else {
+			given.Modules = strings.Split(value, ",")
+		}
+		o.kernels[qemu.Names()[i]] = given
+	}
+	return nil
+}
+
+func under(name string) string { return strings.ReplaceAll(name, "-", "_") }
+
+// onKernels are the targets, each with every kernel that is asked for.
+func (o *options) onKernels(out io.Writer) ([]qemu.Target, error) {
+	return qemu.OnKernels(o.targets, o.series, out)
 }
 
 // machines changes targets as the options want it.
@@ -142,7 +187,7 @@ func (o *options) machines(targets []qemu.Target) {
 func parseDuration(name, v string) (time.Duration, error) {
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
-		return 0, usagef("%s=%s: give a duration, such as 90s", name, v)
+		return 0, host.Usagef("%s=%s: give a duration, such as 90s", name, v)
 	}
 	return d, nil
 }
@@ -158,11 +203,7 @@ func (o *options) one() (qemu.Target, error) {
 		o.machines(targets)
 	}
 	if len(targets) != 1 {
-		return qemu.Target{}, usagef("say which: TARGET=%s", strings.Join(qemu.Names(), " or TARGET="))
+		return qemu.Target{}, host.Usagef("say which: TARGET=%s", strings.Join(qemu.Names(), " or TARGET="))
 	}
 	return targets[0], nil
-}
-
-func usagef(format string, args ...any) error {
-	return &qemu.UsageError{Err: fmt.Errorf(format, args...)}
 }

@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/qemu"
 )
 
 func TestParseOptions(t *testing.T) {
 	o, err := parseOptions([]string{
 		"TARGETS=riscv64,arm64", "RUN=^TestX$", "SHARD=2/3", "TIMEOUT=90s", "LIMIT=1h", "JOBS=3", "CPUS=1", "MEMORY=64", "VSPAWN_LOAD=1m",
-		"KERNEL_arm64=/a=b", "PATH=/bin", "TARGET=",
+		"KERNEL_arm64=/a=b", "KERNEL_riscv64_nommu=/c", "MODULES_riscv64-nommu=a.ko,b.ko", "ACCEL=tcg", "PATH=/bin", "TARGET=",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -24,7 +25,7 @@ func TestParseOptions(t *testing.T) {
 	if len(o.targets) != 2 || o.targets[0].Name != "riscv64" || o.run != "^TestX$" || o.shard != (qemu.Shard{I: 2, N: 3}) ||
 		o.limits != (qemu.Limits{Idle: 90 * time.Second, Total: time.Hour}) || o.jobs != 3 ||
 		o.targets[0].CPUs != 1 || o.targets[1].MemoryMB != 64 || !slices.Equal(o.env, []string{"VSPAWN_LOAD=1m"}) ||
-		!reflect.DeepEqual(o.kernels, map[string]string{"arm64": "/a=b"}) || o.given["RUN"] != "^TestX$" {
+		!reflect.DeepEqual(o.kernels, map[string]qemu.Given{"arm64": {Kernel: "/a=b"}, "riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) || o.accel != qemu.AccelTCG || o.given["RUN"] != "^TestX$" {
 		t.Errorf("options: %+v", o)
 	}
 }
@@ -42,10 +43,10 @@ func TestDefaults(t *testing.T) {
 // TestBadOptions wants one line that holds what was given.
 func TestBadOptions(t *testing.T) {
 	for _, v := range []string{
-		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x",
+		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x", "MODULES_vax=/x", "ACCEL=hvf",
 	} {
 		_, err := parseOptions([]string{v})
-		var usage *qemu.UsageError
+		var usage *host.UsageError
 		if !errors.As(err, &usage) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v", v, err)
 			continue
@@ -70,7 +71,7 @@ func TestOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		target, err := o.one()
-		var usage *qemu.UsageError
+		var usage *host.UsageError
 		if target.Name != tt.want || (err == nil) != (tt.want != "") || err != nil && !errors.As(err, &usage) {
 			t.Errorf("%s: %q, %v, want %q", tt.env, target.Name, err, tt.want)
 		}
@@ -86,11 +87,44 @@ func TestStatus(t *testing.T) {
 		{errFailed, 1},
 		{errors.New("broken"), 1},
 		{fmt.Errorf("image: %w", &initramfs.InputError{Err: errors.New("no such package")}), 2},
+		{errMissed, 2},
 		{mainErr(t.Context(), []string{"dance"}), 2},
+		{mainErr(t.Context(), []string{"test"}), 2}, // this is not the module's folder
 		{mainErr(t.Context(), nil), 2},
 	} {
 		if got := status(tt.err); got != tt.want {
 			t.Errorf("status of %v: %d, want %d", tt.err, got, tt.want)
+		}
+	}
+}
+
+// A kernel of one's own and a choice of ours exclude each other.
+func TestKernelAndKernels(t *testing.T) {
+	_, err := parseOptions([]string{"KERNELS=5.10", "KERNEL_arm64=/a"})
+	var usage *host.UsageError
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "KERNELS=5.10") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+// The run's status: a failure counts more than a kernel that is not to be had, and
+// one whose target ran on another counts for nothing.
+func TestVerdict(t *testing.T) {
+	pass := &qemu.Result{Tests: []*qemu.Test{{Outcome: qemu.Pass}}}
+	fail := &qemu.Result{Tests: []*qemu.Test{{Outcome: qemu.Fail}}}
+	none := &qemu.Result{NoKernel: "x"}
+	excused := &qemu.Result{NoKernel: "x", Excused: true}
+	for _, tt := range []struct {
+		results []*qemu.Result
+		want    error
+	}{
+		{[]*qemu.Result{pass}, nil},
+		{[]*qemu.Result{pass, excused}, nil},
+		{[]*qemu.Result{pass, none}, errMissed},
+		{[]*qemu.Result{none, excused, fail}, errFailed},
+	} {
+		if got := verdict(tt.results); got != tt.want {
+			t.Errorf("%+v: %v, want %v", tt.results, got, tt.want)
 		}
 	}
 }

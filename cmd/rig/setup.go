@@ -8,25 +8,19 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/qemu"
 )
 
 // hostTools are what make test needs beside the guests' tools.
-var hostTools = []qemu.Tool{
+var hostTools = []host.Tool{
 	{Program: "qemu-aarch64", Package: "qemu-user"},
 	{Program: "qemu-riscv64", Package: "qemu-user"},
 	{Program: "gcc", Package: "gcc"}, // with libc6-dev: for go test -race
 	{Program: "/usr/include/stdlib.h", Package: "libc6-dev"},
+	{Program: "gpg", Package: "gpg"}, // for the tests' own mirror
 }
-
-// fetchTools are what fetching Debian's kernels, and their source, needs.
-var fetchTools = []qemu.Tool{
-	{Program: "dpkg-deb", Package: "dpkg"},
-	{Program: qemu.Keyring, Package: "debian-archive-keyring"},
-}
-
-// mirrorTool tells Debian's mirror to other distributions.
-var mirrorTool = qemu.Tool{Program: qemu.Debootstrap, Package: "debootstrap"}
 
 func setup(ctx context.Context, o *options, out *os.File) error {
 	if err := install(ctx, slices.Concat(testTools(o), hostTools), out); err != nil {
@@ -37,55 +31,63 @@ func setup(ctx context.Context, o *options, out *os.File) error {
 }
 
 // testTools are what make qemu-test needs.
-func testTools(o *options) []qemu.Tool {
+func testTools(o *options) []host.Tool {
 	return append(qemu.Tools(o.targets), kernelTools(o, o.targets)...)
 }
 
 // kernelTools are what getting the kernels needs that the user hasn't given.
-func kernelTools(o *options, targets []qemu.Target) []qemu.Tool {
-	var tools []qemu.Tool
-	fetch := false
+func kernelTools(o *options, targets []qemu.Target) []host.Tool {
+	var tools []host.Tool
 	for _, t := range targets {
-		if _, given := o.kernels[t.Name]; given {
-			continue
-		}
-		fetch = true
-		if t.Source != nil {
-			tools = append(tools, t.Source.Tools()...)
-		}
-	}
-	if fetch {
-		tools = append(tools, fetchTools...)
-		if _, err := os.Stat("/etc/dpkg/origins/ubuntu"); err == nil {
-			tools = append(tools, mirrorTool)
+		if _, given := o.kernels[t.Name]; !given {
+			tools = append(tools, t.Kernel.Tools()...)
 		}
 	}
 	return tools
 }
 
-// newerEmulators gives targets newer emulators than an old release has.
-func newerEmulators(ctx context.Context, targets []qemu.Target, out *os.File) ([]qemu.Target, error) {
-	targets, err := qemu.NewerEmulators(ctx, targets, func(s string) { fmt.Fprintln(out, s) })
-	if err != nil && ctx.Err() == nil {
-		fmt.Fprintln(out, "running in the emulators that are installed, which take longer:", err)
+// newerEmulators gives targets newer emulators than an old release has. The
+// installed ones serve where there are none.
+func newerEmulators(ctx context.Context, store *supply.Store, targets []qemu.Target, fresh bool, out *os.File) ([]qemu.Target, error) {
+	newer := map[string]string{}
+	targets = slices.Clone(targets)
+	for i, t := range targets {
+		if t.OldQEMU {
+			continue
+		}
+		if newer[t.QEMU] == "" {
+			pkg, _, _ := strings.Cut(t.Package, "|")
+			path, err := store.Emulator(ctx, t.QEMU, pkg, fresh, func(phase, detail string) {
+				fmt.Fprintln(out, strings.TrimSpace(t.QEMU+": "+phase+" "+detail))
+			})
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			if err != nil {
+				fmt.Fprintf(out, "%s: the installed one serves, which takes longer: %v\n", t.QEMU, err)
+				path = t.QEMU
+			}
+			newer[t.QEMU] = path
+		}
+		targets[i].QEMU = newer[t.QEMU]
 	}
-	return targets, ctx.Err()
+	return targets, nil
 }
 
 // install installs those tools that are missing, with apt, or says which they
 // are if it can't.
-func install(ctx context.Context, tools []qemu.Tool, out *os.File) error {
-	missing := qemu.Missing(tools)
+func install(ctx context.Context, tools []host.Tool, out *os.File) error {
+	missing := host.Missing(tools)
 	if len(missing) == 0 {
 		return nil
 	}
 	if _, err := exec.LookPath("apt-get"); err != nil {
-		return qemu.CheckTools(tools)
+		return host.CheckTools(tools)
 	}
 	var sudo []string
 	if os.Geteuid() != 0 {
 		if exec.CommandContext(ctx, "sudo", "-n", "true").Run() != nil {
-			return qemu.CheckTools(tools)
+			return host.CheckTools(tools)
 		}
 		sudo = []string{"sudo", "-n"}
 	}
@@ -94,7 +96,7 @@ func install(ctx context.Context, tools []qemu.Tool, out *os.File) error {
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Stdout, cmd.Stderr = out, os.Stderr
 		if err := cmd.Run(); err != nil {
-			return usagef("%s: %w; %w", strings.Join(args, " "), err, qemu.CheckTools(tools))
+			return host.Usagef("%s: %w; %w", strings.Join(args, " "), err, host.CheckTools(tools))
 		}
 		return nil
 	}
@@ -108,11 +110,11 @@ func install(ctx context.Context, tools []qemu.Tool, out *os.File) error {
 	if err := apt(packages...); err != nil {
 		return err
 	}
-	return qemu.CheckTools(tools)
+	return host.CheckTools(tools)
 }
 
 // knownPackage chooses the package that this release has.
-func knownPackage(ctx context.Context, t qemu.Tool) string {
+func knownPackage(ctx context.Context, t host.Tool) string {
 	names := strings.Split(t.Package, "|")
 	for _, name := range names {
 		if exec.CommandContext(ctx, "apt-cache", "show", name).Run() == nil {

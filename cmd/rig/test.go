@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/qemu"
 )
 
@@ -32,36 +33,54 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 	if err := install(ctx, testTools(o), out); err != nil {
 		return err
 	}
-	targets, err := newerEmulators(ctx, o.targets, out)
+	store, err := supply.DefaultStore()
 	if err != nil {
 		return err
 	}
-	cache, err := qemu.DefaultKernels()
+	defer store.Close()
+	targets, err := o.onKernels(out)
 	if err != nil {
+		return err
+	}
+	if targets, err = newerEmulators(ctx, store, targets, false, out); err != nil {
 		return err
 	}
 	results, err := qemu.Run(ctx, qemu.Config{
-		Targets: targets,
-		Suites:  suites,
-		Kernels: o.kernels,
-		Cache:   cache,
-		Run:     o.run,
-		Env:     o.env,
-		Shard:   o.shard,
-		Limits:  o.limits,
-		Jobs:    o.jobs,
-		Dir:     ".",
-		Build:   buildDir,
-		Out:     out,
+		Targets:   targets,
+		AnyKernel: o.series == qemu.AllKernels,
+		Suites:    suites,
+		Kernels:   o.kernels,
+		Store:     store,
+		Run:       o.run,
+		Env:       o.env,
+		Shard:     o.shard,
+		Limits:    o.limits,
+		Accel:     o.accel,
+		Jobs:      o.jobs,
+		Dir:       ".",
+		Build:     buildDir,
+		Out:       out,
 	})
+	if len(results) > 0 {
+		qemu.Summarize(out, results, o.given)
+	}
 	if err != nil {
 		return err
 	}
-	qemu.Summarize(out, results, o.given)
+	return verdict(results)
+}
+
+// verdict is the run's. That a target has no kernel is said, and can be mended.
+func verdict(results []*qemu.Result) error {
+	var missed error
 	for _, r := range results {
-		if !r.Passed() {
+		switch {
+		case r.Passed() || r.Excused:
+		case r.NoKernel != "":
+			missed = errMissed
+		default:
 			return errFailed
 		}
 	}
-	return nil
+	return missed
 }

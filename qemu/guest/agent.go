@@ -31,17 +31,17 @@ func (a *agent) run() error {
 	if err != nil {
 		return err
 	}
-	if err := a.emit(boot); err != nil {
+	if err := a.send(boot); err != nil {
 		return err
 	}
 	if a.plan, err = readPlan(); err != nil {
 		return err
 	}
-	shard, shards, err := parseShard(os.Getenv(wire.ShardEnv))
+	shard, shards, err := wire.ParseShard(os.Getenv(wire.ShardEnv))
 	if err != nil {
 		return err
 	}
-	sel, err := newSelector(a.plan.Run, shard, shards)
+	sel, err := wire.NewSelector(a.plan.Run, shard, shards)
 	if err != nil {
 		return err
 	}
@@ -52,22 +52,32 @@ func (a *agent) run() error {
 		if err != nil {
 			return err
 		}
-		chosen[i] = sel.choose(slices.DeleteFunc(all, func(name string) bool { return slices.Contains(b.Skip, name) }))
-		if err := a.emit(wire.Record{Kind: wire.List, Binary: b.Name, Tests: chosen[i]}); err != nil {
+		if err := a.send(wire.Record{Kind: wire.List, Binary: b.Name, Tests: all}); err != nil {
 			return err
 		}
+		chosen[i] = sel.Choose(b.Without(all))
 	}
 	ran := 0
 	for i, b := range a.plan.Binaries {
 		if len(chosen[i]) == 0 {
 			continue
 		}
-		if err := a.test(b, sel.pattern(chosen[i])); err != nil {
+		if err := a.test(b, sel.Pattern(chosen[i])); err != nil {
 			return err
 		}
 		ran++
 	}
-	return a.emit(wire.Record{Kind: wire.Done, Ran: ran})
+	return a.send(wire.Record{Kind: wire.Done, Ran: ran})
+}
+
+// send emits a record, in several if it is too long for one.
+func (a *agent) send(r wire.Record) error {
+	for _, part := range wire.Fit(r) {
+		if err := a.emit(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func bootRecord() (wire.Record, error) {
@@ -103,12 +113,12 @@ func (a *agent) list(b wire.Binary) ([]string, error) {
 	if end.status != "" {
 		return nil, fmt.Errorf("listing the tests of %s: %s\n%s", b.Name, end.status, out.String())
 	}
-	return testNames(out.String()), nil
+	return wire.TestNames(out.String()), nil
 }
 
 // test runs the tests of a binary that match pattern.
 func (a *agent) test(b wire.Binary, pattern string) error {
-	if err := a.emit(wire.Record{Kind: wire.Start, Binary: b.Name}); err != nil {
+	if err := a.send(wire.Record{Kind: wire.Start, Binary: b.Name}); err != nil {
 		return err
 	}
 	// The idle time takes the place of -test.timeout, which bounds the whole
@@ -119,16 +129,16 @@ func (a *agent) test(b wire.Binary, pattern string) error {
 		return err
 	}
 	end, err := p.wait(a.plan.Idle, func(data []byte) error {
-		err := a.emit(wire.Record{Kind: wire.Output, Binary: b.Name, Data: data})
+		err := a.send(wire.Record{Kind: wire.Output, Binary: b.Name, Data: data})
 		time.Sleep(gather)
 		return err
 	}, func() error {
-		return a.emit(wire.Record{Kind: wire.Hung, Binary: b.Name, Status: a.plan.Idle.String()})
+		return a.send(wire.Record{Kind: wire.Hung, Binary: b.Name, Status: a.plan.Idle.String()})
 	})
 	if err != nil {
 		return err
 	}
-	return a.emit(wire.Record{Kind: wire.End, Binary: b.Name, Status: end.status, Leaked: end.leaked})
+	return a.send(wire.Record{Kind: wire.End, Binary: b.Name, Status: end.status, Leaked: end.leaked})
 }
 
 func (a *agent) env(b wire.Binary) []string {

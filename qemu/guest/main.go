@@ -13,9 +13,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"time"
 
-	"github.com/hugelgupf/vmtest/guest"
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/qemu/internal/wire"
@@ -29,7 +27,9 @@ func main() {
 	// What it does is done one after the other, and an emulated machine is slow
 	// at waking threads to look for work that there isn't.
 	runtime.GOMAXPROCS(1)
-	if err := run(); err != nil {
+	if os.Getenv(wire.HereEnv) != "" {
+		fmt.Println(wire.Here)
+	} else if err := run(); err != nil {
 		// Nothing but the console is left to say it on; the missing closing
 		// record makes the run a failure.
 		fmt.Fprintln(os.Stderr, "guest:", err)
@@ -46,32 +46,20 @@ func run() error {
 	if err := upLoopback(); err != nil {
 		return err
 	}
+	if err := loadModules("/" + wire.ModulesDir); err != nil {
+		return err
+	}
 	port, err := openPort()
 	if err != nil {
 		return err
 	}
 	a := agent{emit: port.Emit}
 	if err := a.run(); err != nil {
-		if err := port.Emit(wire.Record{Kind: wire.Broken, Status: err.Error()}); err != nil {
+		if err := a.send(wire.Record{Kind: wire.Broken, Status: err.Error()}); err != nil {
 			return err
 		}
 	}
 	return port.Close()
-}
-
-// openPort waits for the event port: the kernel learns its name from QEMU
-// while PID 1 already runs. The host's own timeout bounds the wait.
-func openPort() (*guest.Emitter[wire.Record], error) {
-	for {
-		path, err := guest.VirtioSerialDevice(wire.Port)
-		if err == nil {
-			// Opening would create a plain file if the node weren't there yet.
-			if fi, err := os.Stat(path); err == nil && fi.Mode()&os.ModeCharDevice != 0 {
-				return guest.EventChannel[wire.Record](path)
-			}
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
 }
 
 func readPlan() (wire.Plan, error) {

@@ -2,7 +2,11 @@
 // image carries, and the records that come back over the event port.
 package wire
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 const (
 	// Port is the name of the virtio-serial port that carries the records.
@@ -12,9 +16,20 @@ const (
 	// ShardEnv is the variable of PID 1, and so a kernel argument, that says
 	// which part of the tests a guest runs, as "i/n" from 1; without it all.
 	ShardEnv = "RIG_SHARD"
-	// MaxOutput is how many bytes one record may carry: the host reads
-	// records as lines of at most 64 KiB, and base64 takes a third more.
+	// MaxOutput is how many bytes of output one record may carry.
 	MaxOutput = 32 << 10
+	// MaxLine is how long a record may be on its way. The host reads no further.
+	MaxLine = 1 << 20
+	// ModulesDir is where an image holds the kernel's modules that the agent
+	// loads, in the order of their names, before it looks for the port.
+	ModulesDir = "rig/modules"
+	// HereEnv is the variable of PID 1 with which the agent does nothing but say
+	// Here on the console.
+	HereEnv = "RIG_HERE"
+	Here    = "guest: here"
+	// NoPort begins the line of the console in which the agent says that there
+	// is no port to report over.
+	NoPort = "guest: no event port: "
 )
 
 // A Plan says what the guest shall run.
@@ -36,14 +51,19 @@ type Binary struct {
 	Skip []string // tests that Args have it skip
 }
 
+// Without leaves out of names those that Args have it skip.
+func (b *Binary) Without(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(b.Skip, name) })
+}
+
 // Kind is what a Record tells.
 type Kind string
 
-// The kinds, in the order of a run. List comes once for each binary before the
-// first Start; a binary of which no test was chosen gets no Start.
+// The kinds, in the order of a run. List comes for each binary before the first
+// Start; a binary of which no test was chosen gets no Start.
 const (
 	Boot   Kind = "boot"   // Kernel, Uptime
-	List   Kind = "list"   // Binary, Tests
+	List   Kind = "list"   // Binary, Tests, More
 	Start  Kind = "start"  // Binary
 	Output Kind = "output" // Binary, Data
 	Hung   Kind = "hung"   // Binary: it was silent for Status and is being killed
@@ -58,9 +78,50 @@ type Record struct {
 	Binary string        `json:",omitempty"`
 	Kernel string        `json:",omitempty"`
 	Uptime time.Duration `json:",omitempty"`
-	Tests  []string      `json:",omitempty"` // chosen tests, by name
+	Tests  []string      `json:",omitempty"` // all that the binary has, by name
+	More   bool          `json:",omitempty"` // of Tests comes in another record
 	Data   []byte        `json:",omitempty"`
 	Status string        `json:",omitempty"` // "" is exit status 0
 	Leaked []string      `json:",omitempty"` // processes that outlived the binary
 	Ran    int           `json:",omitempty"` // binaries started
+}
+
+// What one record holds at most of what a test can make as long as it likes. JSON
+// may take six bytes for one.
+const (
+	maxTests  = 500 // names; one is as long as somebody has written it
+	maxStatus = 16 << 10
+	maxLeaked = 20
+	maxName   = 4 << 10
+)
+
+// Fit makes of a record those that are short enough to be sent: a long list
+// becomes several, and what is too long otherwise is cut, and says so.
+func Fit(r Record) []Record {
+	r.Status = clip(r.Status, maxStatus)
+	if n := len(r.Leaked); n > maxLeaked {
+		r.Leaked = append(r.Leaked[:maxLeaked:maxLeaked], fmt.Sprintf("%d more", n-maxLeaked))
+	}
+	for i, s := range r.Leaked {
+		if len(s) > maxName {
+			r.Leaked = append([]string(nil), r.Leaked...)
+			r.Leaked[i] = clip(s, maxName)
+		}
+	}
+	var all []Record
+	for len(r.Tests) > maxTests {
+		part := r
+		part.Tests, part.More = r.Tests[:maxTests], true
+		all = append(all, part)
+		r.Tests = r.Tests[maxTests:]
+	}
+	return append(all, r)
+}
+
+// clip takes out the middle of a text that is longer than n bytes.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return fmt.Sprintf("%s … %d bytes left out … %s", s[:n/2], len(s)-n, s[len(s)-n/2:])
 }

@@ -1,17 +1,14 @@
-//go:build linux
-
-package main
+package wire
 
 import (
 	"fmt"
 	"regexp"
 	"strings"
-
-	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
-// A selector chooses tests by regular expression and by shard.
-type selector struct {
+// A Selector chooses tests by regular expression and by shard. Guest and host
+// choose alike, so that the host knows by itself what has to run.
+type Selector struct {
 	top    *regexp.Regexp // for names of tests
 	sub    string         // for names of subtests: "" or "/…"
 	shard  int
@@ -19,23 +16,24 @@ type selector struct {
 	seen   int
 }
 
-func newSelector(run string, shard, shards int) (*selector, error) {
+// NewSelector takes what -test.run does, and a part of shards, from 0.
+func NewSelector(run string, shard, shards int) (*Selector, error) {
 	top, sub := splitRun(run)
 	re, err := regexp.Compile(top)
 	if err != nil {
 		return nil, err
 	}
-	return &selector{top: re, sub: sub, shard: shard, shards: max(shards, 1)}, nil
+	return &Selector{top: re, sub: sub, shard: shard, shards: max(shards, 1)}, nil
 }
 
-// parseShard reads "i/n", from 1, as a number from 0 and how many there are; "" is
+// ParseShard reads "i/n", from 1, as a number from 0 and how many there are; "" is
 // all in one.
-func parseShard(s string) (shard, shards int, err error) {
+func ParseShard(s string) (shard, shards int, err error) {
 	if s == "" {
 		return 0, 1, nil
 	}
 	if _, err := fmt.Sscanf(s, "%d/%d", &shard, &shards); err != nil || shard < 1 || shard > shards {
-		return 0, 0, fmt.Errorf("%s=%s is no part i/n", wire.ShardEnv, s)
+		return 0, 0, fmt.Errorf("%s=%s is no part i/n", ShardEnv, s)
 	}
 	return shard - 1, shards, nil
 }
@@ -60,9 +58,9 @@ func splitRun(run string) (top, sub string) {
 	return run, ""
 }
 
-// choose returns those of names that the selector takes. Shards count over all
+// Choose returns those of names that the selector takes. Shards count over all
 // calls, so that binaries with few tests are spread too.
-func (s *selector) choose(names []string) []string {
+func (s *Selector) Choose(names []string) []string {
 	var chosen []string
 	for _, name := range names {
 		if !s.top.MatchString(name) {
@@ -76,14 +74,14 @@ func (s *selector) choose(names []string) []string {
 	return chosen
 }
 
-// pattern is the -test.run that matches just the tests of names.
-func (s *selector) pattern(names []string) string {
+// Pattern is the -test.run that matches just the tests of names.
+func (s *Selector) Pattern(names []string) string {
 	return "^(" + strings.Join(names, "|") + ")$" + s.sub
 }
 
-// testNames reads the output of -test.list. Benchmarks are left out: they run
+// TestNames reads the output of -test.list. Benchmarks are left out: they run
 // by -test.bench only.
-func testNames(list string) []string {
+func TestNames(list string) []string {
 	var names []string
 	for line := range strings.Lines(list) {
 		name := strings.TrimSpace(line)

@@ -1,6 +1,4 @@
-//go:build linux
-
-package main
+package wire
 
 import (
 	"slices"
@@ -23,15 +21,15 @@ func TestSplitRun(t *testing.T) {
 }
 
 func TestPattern(t *testing.T) {
-	s, err := newSelector("A|B/sub", 0, 1)
+	s, err := NewSelector("A|B/sub", 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	chosen := s.choose([]string{"TestA", "TestB", "TestC"})
-	if want := "^(TestA|TestB)$/sub"; s.pattern(chosen) != want {
-		t.Errorf("pattern %q, want %q", s.pattern(chosen), want)
+	chosen := s.Choose([]string{"TestA", "TestB", "TestC"})
+	if want := "^(TestA|TestB)$/sub"; s.Pattern(chosen) != want {
+		t.Errorf("pattern %q, want %q", s.Pattern(chosen), want)
 	}
-	if _, err := newSelector("(", 0, 1); err == nil {
+	if _, err := NewSelector("(", 0, 1); err == nil {
 		t.Error("a bad expression gave no error")
 	}
 }
@@ -42,13 +40,13 @@ func TestShards(t *testing.T) {
 	binaries := [][]string{{"TestA", "TestB", "TestC"}, {"TestD"}, {"TestE"}}
 	var all []string
 	for shard := range 3 {
-		s, err := newSelector("", shard, 3)
+		s, err := NewSelector("", shard, 3)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var here []string
 		for _, names := range binaries {
-			here = append(here, s.choose(names)...)
+			here = append(here, s.Choose(names)...)
 		}
 		if len(here) == 0 {
 			t.Errorf("shard %d has no test", shard)
@@ -63,19 +61,19 @@ func TestShards(t *testing.T) {
 
 func TestParseShard(t *testing.T) {
 	for s, want := range map[string][2]int{"": {0, 1}, "1/1": {0, 1}, "3/4": {2, 4}} {
-		if shard, shards, err := parseShard(s); err != nil || [2]int{shard, shards} != want {
+		if shard, shards, err := ParseShard(s); err != nil || [2]int{shard, shards} != want {
 			t.Errorf("%q: %d, %d, %v; want %v", s, shard, shards, err, want)
 		}
 	}
 	for _, s := range []string{"0/1", "2/1", "1", "x", "/"} {
-		if _, _, err := parseShard(s); err == nil {
+		if _, _, err := ParseShard(s); err == nil {
 			t.Errorf("%q gave no error", s)
 		}
 	}
 }
 
 func TestTestNames(t *testing.T) {
-	got := testNames("TestA\nBenchmarkB\nExample_c\nFuzzD\nPASS\nok \tpkg\t0.1s\n")
+	got := TestNames("TestA\nBenchmarkB\nExample_c\nFuzzD\nPASS\nok \tpkg\t0.1s\n")
 	if want := []string{"TestA", "Example_c", "FuzzD"}; !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -1,0 +1,97 @@
+package qemu
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	vmtest "github.com/hugelgupf/vmtest/qemu"
+
+	"github.com/vspawn/vspawn/qemu/internal/wire"
+)
+
+// An event is a line of the port, as vmtest's guest package writes it.
+type event struct {
+	Action string `json:"hugelgupf_vmtest_guest_action"`
+	Actual wire.Record
+}
+
+// The actions of an event.
+const (
+	actionRecord = "guestevent"
+	actionDone   = "done"
+)
+
+// eventPort gives the machine the event port. What comes is sent to events, which
+// is closed at its end. An error says what the guest sent that is no event.
+//
+// vmtest's own reader, qevent, is not used: it ends the whole rig by a panic when
+// a guest says twice that it is done, and reads no line longer than 64 KiB. And
+// what QEMU has written to its pseudoterminal is lost when it ends, while a pipe
+// keeps it.
+func eventPort(device string, events chan<- wire.Record, failed *error) vmtest.Fn {
+	return func(alloc *vmtest.IDAllocator, o *vmtest.Options) error {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		id := alloc.ID("events")
+		o.AppendQEMU(
+			"-device", device,
+			"-chardev", fmt.Sprintf("file,id=%s,path=/proc/self/fd/%d", id, o.AddFile(w)),
+			"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s", id, wire.Port),
+		)
+		o.Tasks = append(o.Tasks, func(ctx context.Context, n *vmtest.Notifications) error {
+			defer close(events)
+			defer r.Close()
+			select {
+			case <-n.VMStarted:
+				w.Close() // now QEMU alone has it
+			case <-ctx.Done():
+				w.Close()
+				return nil
+			}
+			*failed = readEvents(r, events)
+			return nil
+		})
+		return nil
+	}
+}
+
+// readEvents sends the records of all lines, up to the end or the first line that
+// is none. Then it reads on, so that QEMU doesn't block.
+func readEvents(r io.Reader, events chan<- wire.Record) error {
+	in := bufio.NewReaderSize(r, wire.MaxLine)
+	defer io.Copy(io.Discard, in)
+	for done := false; ; {
+		line, err := in.ReadSlice('\n')
+		switch {
+		case err == io.EOF && len(line) == 0:
+			return nil
+		case err == io.EOF:
+			return nil // cut short by the guest's end, of which the missing closing record tells
+		case errors.Is(err, bufio.ErrBufferFull):
+			return fmt.Errorf("the guest sent an event of more than %d bytes", wire.MaxLine)
+		case err != nil:
+			return fmt.Errorf("the event port: %w", err)
+		}
+		var e event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return fmt.Errorf("the guest sent what is no event: %w: %.100q", err, line)
+		}
+		switch {
+		case done:
+			return errors.New("the guest sent more after it had said that it is done")
+		case e.Action == actionRecord:
+			events <- e.Actual
+		case e.Action == actionDone:
+			done = true
+		default:
+			return fmt.Errorf("the guest sent what is no event: action %.100q", e.Action)
+		}
+	}
+}

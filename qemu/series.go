@@ -1,0 +1,142 @@
+package qemu
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
+)
+
+// A series is a kernel that targets are tried on: a row of allSeries.
+type series struct {
+	name    string
+	suites  []string // Debian's, that have it; the first that can be had serves
+	targets []string
+}
+
+// allSeries is the table of kernels. A new one costs a row here. The first is the
+// newest stable kernel, which a target runs on if nothing else is asked for; the
+// others, in their order, stand in for it where no suite of its own can be had.
+//
+// forky is not released, and its kernel moves on. Who asks for 7.2 by name then
+// gets an error that says so, and KERNELS=all runs what there is.
+var allSeries = []series{
+	{"6.12", []string{"trixie", "bookworm-backports"}, []string{"amd64", "arm64", "riscv64", "riscv64-nommu", "riscv64-nommu-sbi"}},
+	{"7.2", []string{"forky"}, []string{"amd64", "arm64", "riscv64"}},
+	{"6.1", []string{"bookworm"}, []string{"amd64", "arm64"}},
+	{"5.10", []string{"bullseye"}, []string{"amd64", "arm64"}},
+}
+
+// from are the suites to take a kernel from, which must be of the series if exact
+// is set.
+func (s series) from(exact bool) []supply.Suite {
+	var suites []supply.Suite
+	for _, name := range s.suites {
+		suite := supply.Suite{Name: name}
+		if exact {
+			suite.Series = s.name
+		}
+		suites = append(suites, suite)
+	}
+	return suites
+}
+
+// anySuite is where a target's own kernel may come from.
+func anySuite(target string) []supply.Suite {
+	var suites []supply.Suite
+	for _, s := range allSeries {
+		if slices.Contains(s.targets, target) {
+			suites = append(suites, s.from(false)...)
+		}
+	}
+	return suites
+}
+
+// builtSuites is where the source may come from of a kernel whose options are those
+// of the first series.
+func builtSuites() []supply.Suite { return allSeries[0].from(true) }
+
+// AllKernels asks for every kernel.
+const AllKernels = "all"
+
+// OnKernels gives a target for each of its kernels that list names, separated by
+// commas or spaces. say is told what of it there is not. An empty list leaves each
+// target its own kernel. With AllKernels a target counts as run if one of its
+// kernels could be had.
+func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
+	names := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+	if len(names) == 0 {
+		return targets, nil
+	}
+	all := slices.Equal(names, []string{AllKernels})
+	var rows []series
+	for _, s := range allSeries {
+		if all || slices.Contains(names, s.name) {
+			rows = append(rows, s)
+		}
+	}
+	var known []string
+	for _, s := range allSeries {
+		known = append(known, s.name)
+	}
+	for _, name := range names {
+		if !all && !slices.Contains(known, name) {
+			return nil, host.Usagef("KERNELS=%s: unknown kernel %q: choose from %s, or %s", list, name, strings.Join(known, ", "), AllKernels)
+		}
+	}
+	var on []Target
+	for _, t := range targets {
+		has := t.series()
+		for _, s := range rows {
+			if !slices.Contains(has, s.name) {
+				if !all {
+					fmt.Fprintf(say, "%s has no kernel %s: it has %s\n", t.Name, s.name, strings.Join(has, ", "))
+				}
+				continue
+			}
+			t.Series = s.name
+			t.Kernel = t.Kernel.From(s.from(!all))
+			on = append(on, t)
+		}
+	}
+	if len(on) == 0 {
+		return nil, host.Usagef("KERNELS=%s: none of the targets has such a kernel", list)
+	}
+	return on, nil
+}
+
+// series are the kernels that the target has.
+func (t Target) series() []string {
+	var has []string
+	for _, s := range allSeries {
+		if slices.Contains(s.targets, t.Name) {
+			has = append(has, s.name)
+		}
+	}
+	return has
+}
+
+// AllKernels lists the target's kernels, its own first, separated by commas.
+func (t Target) AllKernels() string { return strings.Join(t.series(), ",") }
+
+// EveryTarget are all targets on their own kernels, and on all others.
+func EveryTarget() []Target {
+	on, err := OnKernels(Targets, AllKernels, io.Discard)
+	if err != nil {
+		panic(err) // the table is part of this program
+	}
+	return append(on, Targets...)
+}
+
+// seriesOf is the series of a package's version: "6.12" of "6.12.117-1".
+func seriesOf(version string) string {
+	parts := strings.SplitN(version, ".", 3)
+	if len(parts) < 2 {
+		return version
+	}
+	minor, _, _ := strings.Cut(parts[1], "-")
+	return parts[0] + "." + minor
+}

@@ -1,0 +1,185 @@
+package qemu
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
+)
+
+// Guests that lie in every way we could think of, and one that does not, in one run.
+func TestLies(t *testing.T) {
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fakes)), func(name string) bool { return name == "fails-in-part-2" })
+	c := fakeConfig(t, names...)
+	if len(names)%2 == 1 { // so that none is parted
+		c.Jobs = 1
+	}
+	results, err := Run(t.Context(), c)
+	if err != nil || len(results) != len(names) {
+		t.Fatalf("%d results of %d, %v", len(results), len(names), err)
+	}
+	for i, r := range results {
+		f := fakes[names[i]]
+		if r.Target.Series != names[i] || r.Passed() != f.passed || !strings.Contains(strings.Join(r.Problems, "\n"), f.want) {
+			t.Errorf("%s: passed %v, want %v; problems %q, want %q", r.Target.Title(), r.Passed(), f.passed, r.Problems, f.want)
+		}
+		if f.passed && r.Count(Pass) != 16 {
+			t.Errorf("%s: %d passed of 16", r.Target.Title(), r.Count(Pass))
+		}
+		if !f.passed && f.want == "" && r.failed() == 0 {
+			t.Errorf("%s: no test failed", r.Target.Title())
+		}
+	}
+}
+
+// A target that runs as two guests has the results of both, and nothing of an
+// earlier run.
+func TestParts(t *testing.T) {
+	for _, name := range []string{"honest", "fails-in-part-2"} {
+		t.Run(name, func(t *testing.T) {
+			c := fakeConfig(t, name)
+			old := filepath.Join(c.resultsDir(), "old.log")
+			if err := os.MkdirAll(c.resultsDir(), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(old, nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			results, err := Run(t.Context(), c)
+			if err != nil || len(results) != 1 {
+				t.Fatalf("%d results, %v", len(results), err)
+			}
+			r := results[0]
+			if r.Passed() != fakes[name].passed || len(r.Tests) != 16 || (r.Count(Fail) > 0) == r.Passed() {
+				t.Errorf("passed %v, %d failed, of %d tests", r.Passed(), r.Count(Fail), len(r.Tests))
+			}
+			if _, err := os.Stat(old); err == nil {
+				t.Error("an earlier run's results are still there")
+			}
+			logs, _ := filepath.Glob(filepath.Join(c.resultsDir(), "*.console.log"))
+			if len(logs) != 2 {
+				t.Errorf("console logs: %q", logs)
+			}
+		})
+	}
+}
+
+// What is wrong with the options costs nobody their results.
+func TestWrongKernelKeepsResults(t *testing.T) {
+	c := fakeConfig(t, "honest")
+	old := filepath.Join(c.resultsDir(), "old.log")
+	if err := os.MkdirAll(c.resultsDir(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(old, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, given := range []Given{{Kernel: "/nowhere"}, {Kernel: old}, {Modules: []string{old}}, {Kernel: c.Kernels[testTarget].Kernel, Modules: []string{old}}} {
+		c.Kernels = map[string]Given{testTarget: given}
+		_, err := Run(t.Context(), c)
+		if usage := new(host.UsageError); !errors.As(err, &usage) || !strings.Contains(err.Error(), "_"+testTarget) {
+			t.Errorf("%+v: error %v", given, err)
+		}
+		if _, err := os.Stat(old); err != nil {
+			t.Errorf("%+v: the earlier results are gone", given)
+		}
+	}
+}
+
+// A target without a kernel is told of, and holds up nobody.
+func TestNoKernel(t *testing.T) {
+	c := fakeConfig(t, "honest")
+	c.Store = &supply.Store{Dir: t.TempDir(), Mirror: supply.Mirror{URI: "http://127.0.0.1:1/debian", Tries: 1}}
+	defer c.Store.Close()
+	other, _ := lookup("riscv64")
+	c.Targets = append(c.Targets, other)
+	results, err := Run(t.Context(), c)
+	if err != nil || len(results) != 2 {
+		t.Fatalf("%d results, %v", len(results), err)
+	}
+	if !results[0].Passed() || results[1].Passed() || results[1].Verdict() != "no kernel" || results[1].NoKernel == "" || results[1].Excused {
+		t.Errorf("verdicts: %s, %s: %s", results[0].Verdict(), results[1].Verdict(), results[1].NoKernel)
+	}
+	b, err := os.ReadFile(filepath.Join(c.resultsDir(), "junit.xml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc junitSuites
+	if err := xml.Unmarshal(b, &doc); err != nil || len(doc.Suites) != 2 {
+		t.Fatalf("%v\n%s", err, b)
+	}
+	if s := doc.Suites[1]; s.Errors != 1 || s.Cases[0].Error == nil || !strings.HasPrefix(s.Cases[0].Error.Message, "no kernel: ") {
+		t.Errorf("junit.xml:\n%s", b)
+	}
+	// Where any kernel will do, another of the same target's speaks for it.
+	same, _ := lookup(testTarget)
+	same.Series, same.QEMU = "x", c.Targets[0].QEMU
+	c.AnyKernel = true
+	c.Targets = []Target{c.Targets[0], same, other}
+	c.Kernels = map[string]Given{} // now all are fetched
+	results, err = Run(t.Context(), c)
+	if err != nil || len(results) != 3 {
+		t.Fatalf("%d results, %v", len(results), err)
+	}
+	for _, r := range results {
+		if r.Verdict() != "no kernel" || r.Excused {
+			t.Errorf("%s: %s, excused %v", r.Target.Title(), r.Verdict(), r.Excused)
+		}
+	}
+	merged := c.merge([]*Result{{Target: c.Targets[0], Tests: []*Test{{Outcome: Pass}}}, {Target: same, NoKernel: "x"}, {Target: other, NoKernel: "x"}})
+	if !merged[1].Excused || merged[2].Excused {
+		t.Errorf("excused: %v, %v; want the second kernel of a target alone", merged[1].Excused, merged[2].Excused)
+	}
+}
+
+// interruptedDir makes another process of this binary run a fake that stays.
+const interruptedDir = "QEMU_TEST_INTERRUPTED"
+
+// Ctrl-C reaches all processes of a terminal. The verdict is that there is none, and
+// no test has failed.
+func TestInterruptedRig(t *testing.T) {
+	if os.Getenv(interruptedDir) != "" {
+		ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
+		defer stop()
+		c := fakeConfig(t, fakeStay)
+		c.Run = "Test" // in one guest
+		results, err := Run(ctx, c)
+		Summarize(os.Stdout, results, nil)
+		fmt.Printf("rig: %v, %v\n", err, errors.Is(err, context.Canceled))
+		return
+	}
+	dir := t.TempDir()
+	started := filepath.Join(dir, "started")
+	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInterruptedRig$", "-test.v")
+	cmd.Env = append(os.Environ(), interruptedDir+"="+dir, fakeStarted+"="+started)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	var out strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "the other rig's guest", func() bool {
+		_, err := os.Stat(started)
+		return err == nil
+	})
+	if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+	text := out.String()
+	if !strings.Contains(text, "rig: context canceled, true") || !strings.Contains(text, "interrupted\n") || strings.Contains(text, "FAILED") || strings.Contains(text, "repeat") {
+		t.Errorf("the rig says:\n%s", text)
+	}
+}

@@ -277,6 +277,48 @@ func checkELF(t *testing.T, name string, r io.ReaderAt, machine elf.Machine) {
 	}
 }
 
+// TestExtend wants what was there and what is added, and the image as it was.
+func TestExtend(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	image, out := filepath.Join(dir, "image"), filepath.Join(dir, "out")
+	spec := Spec{
+		Toolchain: Toolchain{GOARCH: runtime.GOARCH, Dir: module(t), CacheDir: t.TempDir()},
+		Commands:  []string{},
+		Files:     []File{{Path: "/a", Data: []byte("old"), Mode: 0o644}, {Path: "/b", Data: []byte("b"), Mode: 0o644}},
+		Out:       image,
+	}
+	if _, err := Build(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Extend(image, []File{{Path: "/a", Data: []byte("new"), Mode: 0o644}, {Path: "/c/d", Data: []byte("d"), Mode: 0o600}}, out); err != nil {
+		t.Fatal(err)
+	}
+	both, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := unpack(t, both)
+	for name, want := range map[string]string{"a": "new", "b": "b", "c/d": "d"} {
+		if r, ok := files[name]; !ok || content(t, r) != want {
+			t.Errorf("%s: %v, want %q", name, ok, want)
+		}
+	}
+	if after, err := os.ReadFile(image); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the image itself has changed, %v", err)
+	}
+	if err := Extend(image, []File{{Path: "/c", Host: "/nowhere"}}, out); err == nil {
+		t.Error("no error for a file that is not there")
+	}
+	if after, err := os.ReadFile(out); err != nil || !bytes.Equal(after, both) {
+		t.Errorf("what was there is gone, %v", err)
+	}
+}
+
 func TestToolchain(t *testing.T) {
 	t.Parallel()
 	tc := Toolchain{GOARCH: runtime.GOARCH, Dir: module(t), CacheDir: t.TempDir()}

@@ -44,9 +44,9 @@ func ParseAccel(s string) (Accel, error) {
 // where guests freeze in their first instructions.
 const kvmDevice = "/dev/kvm"
 
-// kvmPatience is how long a guest may take to user space. With KVM it is a second or
+// trialPatience is how long a guest may take to user space. With KVM it is a second or
 // two.
-const kvmPatience = 10 * time.Second
+const trialPatience = 10 * time.Second
 
 // ownArch tells whether this machine's processor runs the target's code.
 func (t Target) ownArch() bool { return t.GOARCH == runtime.GOARCH && t.KVM != "" }
@@ -101,7 +101,7 @@ type kvmTrial struct {
 }
 
 // tryKVM tells why KVM is of no use here, or nil. The answer is kept, since a guest
-// that freezes takes kvmPatience.
+// that freezes takes trialPatience.
 func (c *Config) tryKVM(ctx context.Context, t Target, k supply.Kernel) error {
 	f, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
 	if err != nil {
@@ -113,25 +113,30 @@ func (c *Config) tryKVM(ctx context.Context, t Target, k supply.Kernel) error {
 		return err
 	}
 	trial := kvmTrial{Boot: strings.TrimSpace(string(boot)), QEMU: t.QEMU, Kernel: k.Path}
-	file := filepath.Join(c.Build, "cache", "kvm.json")
 	var kept kvmTrial
-	if b, err := os.ReadFile(file); err == nil && json.Unmarshal(b, &kept) == nil {
+	if b, err := os.ReadFile(c.kvmFile()); err == nil && json.Unmarshal(b, &kept) == nil {
 		if trial.Why = kept.Why; trial == kept {
 			return kept.err()
 		}
 	}
 	trial.Why = ""
-	if err := c.bootKVM(ctx, t.onKVM(), k); err != nil {
+	if err := c.bootTrial(ctx, t.onKVM(), k, trialPatience); err != nil {
 		trial.Why = err.Error()
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	b, err := json.Marshal(trial)
+	return errors.Join(trial.err(), c.keep(trial))
+}
+
+func (c *Config) kvmFile() string { return filepath.Join(c.Build, "cache", "kvm.json") }
+
+func (c *Config) keep(k kvmTrial) error {
+	b, err := json.Marshal(k)
 	if err != nil {
 		return err
 	}
-	return errors.Join(trial.err(), os.WriteFile(file, b, 0o644))
+	return os.WriteFile(c.kvmFile(), b, 0o644)
 }
 
 func (k kvmTrial) err() error {
@@ -141,14 +146,14 @@ func (k kvmTrial) err() error {
 	return errors.New(k.Why)
 }
 
-// bootKVM boots a guest that says on its console that it is there.
-func (c *Config) bootKVM(ctx context.Context, t Target, k supply.Kernel) error {
+// bootTrial boots a guest that says on its console that it is there.
+func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel, patience time.Duration) error {
 	tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
 	programs, err := tc.Programs(ctx, agentPackage)
 	if err != nil {
 		return err
 	}
-	image := filepath.Join(c.Build, t.Name, "kvm.cpio.gz")
+	image := filepath.Join(c.Build, t.Name, "trial.cpio.gz")
 	_, err = initramfs.Build(ctx, initramfs.Spec{
 		Toolchain: tc,
 		Commands:  []string{},
@@ -158,7 +163,7 @@ func (c *Config) bootKVM(ctx context.Context, t Target, k supply.Kernel) error {
 	if err != nil {
 		return err
 	}
-	tctx, cancel := context.WithTimeout(ctx, kvmPatience)
+	tctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	args := append([]string{"setpriv", "--pdeathsig", "KILL"}, t.Command(Boot{Kernel: k.Path, Initramfs: image, Append: []string{wire.HereEnv + "=1"}})...)
 	cmd := exec.CommandContext(tctx, "setsid", args...)
@@ -168,7 +173,7 @@ func (c *Config) bootKVM(ctx context.Context, t Target, k supply.Kernel) error {
 	case strings.Contains(string(out), wire.Here):
 		return nil
 	case tctx.Err() != nil && ctx.Err() == nil:
-		return fmt.Errorf("%s opens, but a guest did not get to user space in %v", kvmDevice, kvmPatience)
+		return fmt.Errorf("%s opens, but a guest did not get to user space in %v", kvmDevice, patience)
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 	return fmt.Errorf("%s opens, but a guest does not work: %v: %.200s", kvmDevice, err, lines[len(lines)-1])

@@ -78,3 +78,15 @@ func TestLiveProgress(t *testing.T) {
 		}
 	}
 }
+
+// A guest that was not named before has its line behind its target's.
+func TestProgressAdds(t *testing.T) {
+	got := show(t, true,
+		Status{Target: "arm64", Phase: "a"}, Status{Target: "amd64", Phase: "b"},
+		Status{Target: "amd64-2", Phase: "c"}, Status{Target: "other", Phase: "d"})
+	last := strings.Split(got, up(4))[1] // the second drawing
+	order := regexp.MustCompile(`(?m)^\S+`).FindAllString(last, -1)
+	if want := "amd64 amd64-2 arm64 other"; strings.Join(order, " ") != want {
+		t.Errorf("%q, want %q in %q", order, want, last)
+	}
+}

@@ -1,0 +1,109 @@
+package qemu
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/supply"
+)
+
+func TestParseAccel(t *testing.T) {
+	for s, want := range map[string]Accel{"": AccelAuto, "auto": AccelAuto, "kvm": AccelKVM, "tcg": AccelTCG} {
+		if got, err := ParseAccel(s); got != want || err != nil {
+			t.Errorf("%q: %q, %v", s, got, err)
+		}
+	}
+	var usage *host.UsageError
+	if _, err := ParseAccel("hvf"); !errors.As(err, &usage) || !strings.Contains(err.Error(), "hvf") {
+		t.Errorf("error: %v", err)
+	}
+}
+
+// kvmTrialConfig has targets of this machine's architecture and of another, and
+// knows already what came of a try with KVM; the try itself needs a kernel.
+func kvmTrialConfig(t *testing.T, why string) (*Config, map[string]supply.Kernel, *progress) {
+	t.Helper()
+	if _, err := os.OpenFile(kvmDevice, os.O_RDWR, 0); err != nil {
+		t.Skipf("no KVM to be chosen or not: %v", err)
+	}
+	own, other := Targets[0], Targets[2]
+	own.GOARCH, own.KVM = runtime.GOARCH, "machine"
+	c := &Config{Targets: []Target{other, own}, Build: t.TempDir()}
+	kernels := map[string]supply.Kernel{own.Title(): {Path: "/kernel"}, other.Title(): {Path: "/kernel"}}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(c.Build, "cache"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.keep(kvmTrial{Boot: strings.TrimSpace(string(boot)), QEMU: own.QEMU, Kernel: "/kernel", Why: why}); err != nil {
+		t.Fatal(err)
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProgress(null, nil)
+	t.Cleanup(p.close)
+	return c, kernels, p
+}
+
+// With KVM only guests of this machine's architecture change; without it none do,
+// and who asked for it is told.
+func TestAccelerator(t *testing.T) {
+	for _, why := range []string{"", "frozen"} {
+		for _, accel := range []Accel{"", AccelAuto, AccelKVM, AccelTCG} {
+			c, kernels, p := kvmTrialConfig(t, why)
+			c.Accel = accel
+			accelerate, err := c.accelerator(t.Context(), p, kernels)
+			if accel == AccelKVM && why != "" {
+				if usage := new(host.UsageError); !errors.As(err, &usage) || !strings.Contains(err.Error(), why) {
+					t.Errorf("%s, %q: error %v", accel, why, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s, %q: %v", accel, why, err)
+				continue
+			}
+			other, own := accelerate(c.Targets[0]), accelerate(c.Targets[1])
+			fast := why == "" && accel != AccelTCG
+			if other.Accel != c.Targets[0].Accel || (own.Accel == "kvm") != fast || fast && (own.CPU != "host" || own.Machine != "machine") {
+				t.Errorf("%s, %q: %s and %s", accel, why, other.Accel, own.Accel)
+			}
+		}
+	}
+	c, kernels, p := kvmTrialConfig(t, "")
+	c.Accel, c.Targets = AccelKVM, c.Targets[:1]
+	if _, err := c.accelerator(t.Context(), p, kernels); err == nil || !strings.Contains(err.Error(), runtime.GOARCH) {
+		t.Errorf("KVM for another architecture: %v", err)
+	}
+}
+
+// A guest that says that it is there is enough, and one that says nothing is not.
+// The trial itself is the same without KVM.
+func TestAccelTrial(t *testing.T) {
+	target, _ := lookup(testTarget)
+	kernel := testKernel(t, target)
+	build, err := filepath.Abs(filepath.Join("..", "build"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &Config{Dir: "..", Build: build}
+	if err := c.bootTrial(t.Context(), target, supply.Kernel{Path: kernel}, trialPatience*10); err != nil {
+		t.Errorf("a guest that works: %v", err)
+	}
+	if err := c.bootTrial(t.Context(), target, supply.Kernel{Path: kernel}, 1); err == nil || !strings.Contains(err.Error(), "did not get to user space") {
+		t.Errorf("a guest that had no time: %v", err)
+	}
+	target.CPU = "none"
+	if err := c.bootTrial(t.Context(), target, supply.Kernel{Path: kernel}, trialPatience*10); err == nil || !strings.Contains(err.Error(), "does not work") {
+		t.Errorf("a guest that does not start: %v", err)
+	}
+}

@@ -319,11 +319,15 @@ func (b Built) compileIn(ctx context.Context, j *job) (err error) {
 		return err
 	}
 	defer log.Close()
-	k := &build{Built: b, dir: filepath.Join(j.dir, "source"), log: log, report: j.report}
+	place, err := sourcePlace(j.dir)
+	if err != nil {
+		return err
+	}
+	k := &build{Built: b, dir: filepath.Join(place, "source"), log: log, report: j.report}
 	defer func() {
 		// Some seconds, also after an interrupt: nothing else would tell.
 		j.report("removing the kernel's source", "")
-		err = errors.Join(err, os.RemoveAll(k.dir))
+		err = errors.Join(err, os.RemoveAll(place))
 	}()
 	for _, step := range []func() error{
 		func() error { return k.unpack(ctx, j.debs[0]) },
@@ -338,8 +342,38 @@ func (b Built) compileIn(ctx context.Context, j *job) (err error) {
 		}
 	}
 	j.record.File = filepath.Base(b.Image)
-	if err := os.Rename(filepath.Join(k.dir, b.Image), filepath.Join(j.dir, j.record.File)); err != nil {
+	made, err := os.Open(filepath.Join(k.dir, b.Image))
+	if err != nil {
+		return err
+	}
+	defer made.Close()
+	if err := save(filepath.Join(j.dir, j.record.File), made, 0o644); err != nil {
 		return err
 	}
 	return log.Close()
+}
+
+// elsewhere is a link that tells the next run of a directory outside the cache.
+const elsewhere = "elsewhere"
+
+// sourcePlace makes a directory for a source, in the one given unless its name has
+// what the kernel's makefiles take no path with.
+func sourcePlace(dir string) (string, error) {
+	const refused = " \t:"
+	if !strings.ContainsAny(dir, refused) {
+		return os.MkdirTemp(dir, "build")
+	}
+	place, err := os.MkdirTemp("", "vspawn-build")
+	if err != nil {
+		return "", err
+	}
+	if strings.ContainsAny(place, refused) {
+		err = host.Usagef("a kernel can't be built in a directory with a space or a colon in its name, such as %s: set TMPDIR", os.TempDir())
+	} else {
+		err = os.Symlink(place, filepath.Join(filepath.Dir(dir), elsewhere))
+	}
+	if err != nil {
+		os.Remove(place)
+	}
+	return place, err
 }

@@ -70,6 +70,7 @@ func (s *Store) ask(ctx context.Context, spec Spec, fresh bool, report reporter)
 		return Kernel{}, err
 	}
 	var passed []string
+	hint := "no suite of the mirror's has it"
 	reasons := map[string]string{}
 	for i, suite := range about.suites {
 		k, err := s.from(ctx, spec, suite, fresh, reasons, report)
@@ -89,13 +90,16 @@ func (s *Store) ask(ctx context.Context, spec Spec, fresh bool, report reporter)
 				return r.Kernel, nil
 			}
 		}
+		if !u.final {
+			hint = "see whether there is a network, or try again later"
+		}
 		reasons[suite.Name] = u.reason
 		passed = append(passed, suite.Name+": "+u.reason)
 		if i+1 < len(about.suites) {
 			report(fmt.Sprintf("%s: %s; asking %s", suite.Name, u.reason, about.suites[i+1].Name), "")
 		}
 	}
-	return Kernel{}, host.Usagef("no %s: %s: see whether there is a network, or try again later", about.what, strings.Join(passed, "; "))
+	return Kernel{}, host.Usagef("no %s: %s: %s", about.what, strings.Join(passed, "; "), hint)
 }
 
 // from returns what one suite has, and puts it into the cache, whole or not at all.

@@ -100,13 +100,12 @@ func TestListRightAtSecondTry(t *testing.T) {
 	m := newMirror(t)
 	m.kernel("trixie", "riscv64", "6.12.5", nil)
 	m.publish()
-	first := sync.OnceValue(func() bool { return true })
 	used := false
 	m.setHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "binary-riscv64") || used {
 			return false
 		}
-		used = first()
+		used = true
 		fmt.Fprint(w, "Package: none\n")
 		return true
 	})
@@ -231,8 +230,8 @@ func TestNotServed(t *testing.T) {
 		if heard.has("trying again") {
 			t.Errorf("%s: said %q", c.suite, heard.lines)
 		}
-		if c.arch != "amd64" {
-			continue
+		if name != "none" && name != "wrong" && name != "gone" {
+			continue // all go on alike
 		}
 		k, heard := mustGet(t, m.store(), spec(c.arch, c.suite, "trixie=6.12"), false)
 		if len(k.Passed) != 1 || !strings.HasPrefix(k.Passed[0], name+": "+c.reason) || k.Suite != "trixie" {
@@ -669,9 +668,10 @@ func TestModules(t *testing.T) {
 				}
 			}
 		}
+		before := m.count("linux-modules-")
 		check()
-		if n := m.count("linux-modules-"); n != 0 {
-			t.Errorf("modules that nobody wants were fetched %d times", n)
+		if n := m.count("linux-modules-"); n != before {
+			t.Error("modules that nobody wants were fetched")
 		}
 		p.Modules = []string{"virtio", "virtio_ring", "built_in", "virtio_pci_legacy_dev", "virtio_pci", "virtio_console"}
 		check("virtio.ko", "virtio", "virtio_ring.ko", "ring", "virtio_pci.ko", "pci", "virtio_console.ko", "console")

@@ -52,7 +52,7 @@ func (s *Store) list(ctx context.Context, suite, arch string, report reporter) (
 }
 
 func (s *Store) fetchList(ctx context.Context, suite, arch string, report reporter) (*apt, error) {
-	m, err := s.Mirror.complete(ctx)
+	m, err := s.mirror(ctx)
 	if err != nil {
 		return nil, err
 	}

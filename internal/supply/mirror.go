@@ -44,8 +44,9 @@ func fetchTools() []host.Tool {
 	return tools
 }
 
-// complete fills in what is zero.
-func (m Mirror) complete(ctx context.Context) (Mirror, error) {
+// mirror is the store's, with what is zero filled in.
+func (s *Store) mirror(ctx context.Context) (Mirror, error) {
+	m := s.Mirror
 	m.Keyring = cmp.Or(m.Keyring, keyring)
 	m.Tries = cmp.Or(m.Tries, 3)
 	m.Pause = cmp.Or(m.Pause, 5*time.Second)
@@ -53,10 +54,17 @@ func (m Mirror) complete(ctx context.Context) (Mirror, error) {
 	if _, err := os.Stat(m.Keyring); err != nil {
 		return m, host.Usagef("%s is missing, with which apt verifies packages: install debian-archive-keyring", m.Keyring)
 	}
-	var err error
-	if m.URI == "" {
-		m.URI, err = debianMirror(ctx)
+	if m.URI != "" {
+		return m, nil
 	}
+	// apt takes a second to say, and says the same to all.
+	s.uriMu.Lock()
+	defer s.uriMu.Unlock()
+	var err error
+	if s.uri == "" {
+		s.uri, err = debianMirror(ctx)
+	}
+	m.URI = s.uri
 	return m, err
 }
 

@@ -50,12 +50,22 @@ func TestPrune(t *testing.T) {
 			}
 		}
 	}
+	outside := t.TempDir()
+	if err := os.MkdirAll(s.path("work/stale/entry"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, s.path("work/stale/entry", elsewhere)); err != nil {
+		t.Fatal(err)
+	}
 	// An older version of this program is at work.
 	old, err := host.TryLockDir(s.path("kernels"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	check("work/stale")
+	if _, err := os.Stat(outside); err == nil {
+		t.Error("what a killed process had outside is still there")
+	}
 	old()
 	check("kernels/amd64", "kernels/riscv64-nommu-0123456789ab", "kernels/.fetch1", "kernels/riscv64-nommu-0123456789ab.log",
 		keep.entry("bookworm"), spec("arm64").entry("trixie"))

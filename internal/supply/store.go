@@ -27,6 +27,9 @@ type Store struct {
 	work  string
 	free  func() // gives work back
 
+	uriMu sync.Mutex
+	uri   string // of the mirror that this machine uses
+
 	osRelease string // "" is the machine's
 }
 
@@ -107,6 +110,12 @@ func (s *Store) sweep() (removed []string, err error) {
 		}
 		if unlock == nil {
 			continue
+		}
+		links, _ := filepath.Glob(filepath.Join(s.path(name), "*", elsewhere))
+		for _, link := range links {
+			if dir, err := os.Readlink(link); err == nil {
+				os.RemoveAll(dir)
+			}
 		}
 		err = os.RemoveAll(s.path(name))
 		unlock()

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -89,6 +91,36 @@ func TestLockDirRemoved(t *testing.T) {
 	if isStill(opened, opened.Name()) {
 		t.Error("another file is taken for the one that was opened")
 	}
+}
+
+// However they meet, one at a time has it.
+func TestLockDirContended(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a")
+	var held atomic.Int32
+	var group sync.WaitGroup
+	end := time.Now().Add(300 * time.Millisecond)
+	for range 8 {
+		group.Go(func() {
+			for time.Now().Before(end) {
+				unlock, err := TryLockDir(dir)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if unlock == nil {
+					continue
+				}
+				if n := held.Add(1); n != 1 {
+					t.Errorf("%d hold it", n)
+				}
+				time.Sleep(50 * time.Microsecond)
+				held.Add(-1)
+				RemoveLock(dir)
+				unlock()
+			}
+		})
+	}
+	group.Wait()
 }
 
 func TestLockDirUnwritable(t *testing.T) {

@@ -29,12 +29,14 @@ func LockDir(ctx context.Context, dir string, waiting func()) (unlock func(), er
 	}
 }
 
-// TryLockDir is LockDir that doesn't wait: unlock is nil if another has dir. Who
-// holds a directory may remove it.
+// TryLockDir is LockDir that doesn't wait: unlock is nil if another has dir.
 func TryLockDir(dir string) (unlock func(), err error) {
-	name := filepath.Join(dir, ".lock")
+	name := filepath.Join(dir, lockName)
 	for {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
+			if _, gone := os.Lstat(dir); os.IsExist(err) && os.IsNotExist(gone) {
+				continue // it was there, and was removed meanwhile
+			}
 			return nil, Usagef("%w", err)
 		}
 		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
@@ -58,6 +60,16 @@ func TryLockDir(dir string) (unlock func(), err error) {
 			return nil, fmt.Errorf("locking %s: %w", name, err)
 		}
 	}
+}
+
+const lockName = ".lock"
+
+// RemoveLock removes a directory that the caller holds, if there is nothing else
+// in it. From then on another may hold a new one in its place.
+func RemoveLock(dir string) {
+	// Nothing but this one file: there may be another's at once.
+	os.Remove(filepath.Join(dir, lockName))
+	os.Remove(dir)
 }
 
 func isStill(f *os.File, name string) bool {

@@ -397,13 +397,16 @@ func TestCancelled(t *testing.T) {
 		if left := processesWith(s.Dir); len(left) > 0 {
 			t.Errorf("still running: %q", left)
 		}
-		s.Close()
-		if left := leftovers(t, s); len(left) > 0 {
-			t.Errorf("left behind: %v", left)
+		if left, err := filepath.Glob(filepath.Join(s.Dir, "work", "*", "entry*")); len(left) > 0 || err != nil {
+			t.Errorf("left behind: %v, %v", left, err)
 		}
 		// It was this caller's end, not the list's.
 		m.setHook(nil)
 		mustGet(t, s, spec("amd64", "trixie"), false)
+		s.Close()
+		if left := leftovers(t, s); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
 	}
 }
 
@@ -412,10 +415,13 @@ func TestTogether(t *testing.T) {
 	m := newMirror(t)
 	m.kernel("trixie", "amd64", "6.12.5", nil)
 	m.kernel("trixie", "arm64", "6.12.5", nil)
+	m.add("trixie", pkg{"linux-image-other", "1", "amd64", "linux-image-6.12.5-amd64", nil}, "amd64")
 	m.publish()
 	s := m.store()
+	other := spec("amd64", "trixie")
+	other.Package = "linux-image-other"
 	var group sync.WaitGroup
-	for _, p := range []Packaged{spec("amd64", "trixie"), spec("arm64", "trixie"), spec("amd64", "trixie=6.12"), spec("amd64", "trixie")} {
+	for _, p := range []Packaged{spec("amd64", "trixie"), spec("arm64", "trixie"), spec("amd64", "trixie=6.12"), spec("amd64", "trixie"), other} {
 		group.Go(func() {
 			if k, err := s.Get(t.Context(), p, false, func(string, string) {}); err != nil || !strings.Contains(k.Path, p.Arch) {
 				t.Errorf("%+v, %v", k, err)
@@ -423,9 +429,12 @@ func TestTogether(t *testing.T) {
 		})
 	}
 	group.Wait()
-	for _, text := range []string{"binary-amd64", "binary-arm64", "linux-image-6.12.5-amd64_", "linux-image-6.12.5-arm64_"} {
-		if n := m.count(text); n != 1 {
-			t.Errorf("%s was fetched %d times", text, n)
+	for text, want := range map[string]int{
+		"InRelease": 2, "binary-amd64": 1, "binary-arm64": 1, // for each architecture its list
+		"linux-image-6.12.5-amd64_": 2, "linux-image-6.12.5-arm64_": 1, // two entries, and one
+	} {
+		if n := m.count(text); n != want {
+			t.Errorf("%s was fetched %d times, not %d", text, n, want)
 		}
 	}
 }
@@ -442,7 +451,7 @@ func TestTwoProcesses(t *testing.T) {
 		if strings.Contains(r.URL.Path, "6.12.5-amd64_") {
 			select {
 			case <-waits:
-			case <-time.After(10 * time.Second):
+			case <-r.Context().Done():
 			}
 		}
 		return false
@@ -607,6 +616,12 @@ func TestFresh(t *testing.T) {
 		debs = m.count(".deb")
 	}
 	fresh("6.12.5-1", "", 0)
+	// One that is cached is of no use to who wants another series.
+	other := p
+	other.Suites = []Suite{{"trixie", "6.18"}}
+	if _, err := s.Get(t.Context(), other, false, func(string, string) {}); err == nil || !strings.Contains(err.Error(), "it has 6.12.5-1, not 6.18") {
+		t.Errorf("error: %v", err)
+	}
 	m.forget("trixie")
 	m.kernel("trixie", "amd64", "6.12.10", nil) // greater, but not as a text
 	m.publish()

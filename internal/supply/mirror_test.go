@@ -417,7 +417,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 func until(t *testing.T, lines <-chan string, text string) string {
 	t.Helper()
 	var all []string
-	deadline := time.After(time.Minute)
+	deadline := time.After(30 * time.Second)
 	for {
 		select {
 		case line, ok := <-lines:
@@ -429,7 +429,7 @@ func until(t *testing.T, lines <-chan string, text string) string {
 				return line
 			}
 		case <-deadline:
-			t.Fatalf("no line of the child's has %q in a minute:\n%s", text, strings.Join(all, "\n"))
+			t.Fatalf("no line of the child's has %q in 30 s:\n%s", text, strings.Join(all, "\n"))
 		}
 	}
 }

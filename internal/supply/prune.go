@@ -100,7 +100,9 @@ func (s *Store) remove(entry string) (gone bool, err error) {
 		return false, err
 	}
 	defer unlock()
-	return true, errors.Join(os.RemoveAll(s.path(entry)), os.RemoveAll(lock))
+	err = os.RemoveAll(s.path(entry))
+	host.RemoveLock(lock)
+	return true, err
 }
 
 // sweepUnused is sweep, with the lock that it needs.

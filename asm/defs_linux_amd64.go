@@ -5,8 +5,12 @@ package asm
 // Numbers from the kernel's headers: the architecture's system calls, and the
 // flags of a plain vfork (include/uapi/linux/sched.h, asm/signal.h).
 const (
+	sysGetpid    = 39
 	sysClone     = 56
+	sysExit      = 60
 	sysExitGroup = 231
+	sysTgkill    = 234
 
 	vforkFlags = 0x00000100 | 0x00004000 | 17 // CLONE_VM | CLONE_VFORK | SIGCHLD
+	sigkill    = 9
 )

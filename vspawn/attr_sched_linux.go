@@ -124,6 +124,7 @@ func addOOMScoreAdj(c *compiler) error {
 	if *n < -1000 || *n > 1000 {
 		return refuse("OOMScoreAdj", "%d is not from -1000 to 1000", *n)
 	}
+	c.plan.writesOwnProc = true
 	open := c.open("OOMScoreAdj", "/proc/self/oom_score_adj", unix.O_WRONLY, 0)
 	open.out = arg{kind: argNext}
 	c.op(open)

@@ -63,7 +63,8 @@ func (c *compiler) exec(path string, argv, env []string) {
 		{val: c.mem.strs(env), show: environment(len(env))},
 	}
 	if fd := c.attr.ExecFD; fd != nil {
-		c.op(op{field: "ExecFD", name: "execveat", nr: unix.SYS_EXECVEAT, object: *fd,
+		c.plan.execPath = c.str("/proc/self/fd/" + itoa(c.at(*fd)))
+		c.op(op{kind: opExecFD, field: "ExecFD", name: "execveat", nr: unix.SYS_EXECVEAT, object: *fd,
 			args: slices.Concat([]arg{dec(c.at(*fd)), c.str("")}, vectors, []arg{name("AT_EMPTY_PATH", unix.AT_EMPTY_PATH)})})
 		return
 	}

@@ -13,6 +13,7 @@ type FeatureSet struct {
 	SharedMemory      bool // vfork shares memory; it does not under qemu-user
 	CloseRangeUnshare bool // close_range with CLOSE_RANGE_UNSHARE (5.9): else the table is copied
 	CloseRangeCloexec bool // close_range with CLOSE_RANGE_CLOEXEC (5.11): else a system call for each descriptor
+	LoneCoreDump      bool // a child that dumps core dies alone (5.16): else our memory is not dumpable during a start
 	MMU               bool // without one each program is one block of memory, and no stack grows
 	Pidfd             bool // waiting and signalling by pidfd (5.4): else a wait holds a thread
 }

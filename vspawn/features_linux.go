@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -12,7 +13,7 @@ import (
 // full is a kernel that has everything.
 var full = &FeatureSet{
 	Clone3: true, ClearSighand: true, SharedMemory: true,
-	CloseRangeUnshare: true, CloseRangeCloexec: true, MMU: true, Pidfd: true,
+	CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true, MMU: true, Pidfd: true,
 }
 
 var features struct {
@@ -59,6 +60,7 @@ func probe() (*FeatureSet, error) {
 		f := try.FeatureSet
 		if err = f.tryClone(try.exitSignal); err == nil {
 			f.tryCloseRange()
+			f.LoneCoreDump = loneCoreDump()
 			f.MMU = hasMMU()
 			features.found.Store(&f)
 			return &f, nil
@@ -71,17 +73,11 @@ func probe() (*FeatureSet, error) {
 // came of it.
 func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
 	plan := &Plan{compiled: &compiled{ops: []op{{name: "exit_group", nr: unix.SYS_EXIT_GROUP, args: []arg{dec(0)}}}}}
-	l, err := plan.load(f)
+	in, err := f.try(plan, exitSignal)
 	if err != nil {
 		return err
 	}
-	in := instances.Get().(*instance)
 	defer instances.Put(in)
-	in.fill(l, plan, f, -1, -1, nil)
-	in.setExitSignal(exitSignal)
-	if r := in.spawn(); isErrno(r) {
-		return in.createError(plan, r)
-	}
 	f.SharedMemory = in.prog.Entered != 0
 	pidfd := int(in.prog.Pidfd)
 	if pidfd < 0 {
@@ -97,10 +93,42 @@ func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
 				return unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOWAIT|unix.WALL, nil)
 			}) == nil
 	}
+	return in.reapTry()
+}
+
+// try runs a plan whose child ends at once. Who calls it reaps the child, and
+// gives the instance back.
+func (f *FeatureSet) try(plan *Plan, exitSignal unix.Signal) (*instance, error) {
+	l, err := plan.load(f)
+	if err != nil {
+		return nil, err
+	}
+	in := instances.Get().(*instance)
+	in.fill(l, plan, f, -1, -1, nil)
+	in.setExitSignal(exitSignal)
+	dumpable.enter(plan, f)
+	r := in.spawn()
+	dumpable.leave(plan, f)
+	runtime.KeepAlive(plan)
+	if isErrno(r) {
+		defer instances.Put(in)
+		return nil, in.createError(plan, r)
+	}
+	return in, nil
+}
+
+func (in *instance) reapTry() error {
 	return ignoringEINTR(func() error {
 		return unix.Waitid(unix.P_PID, in.pid(), nil, unix.WEXITED|unix.WALL, nil)
 	})
 }
+
+// loneCoreDump goes by the version. To try it would cost the life of a process
+// that shares memory with the child, and without fork there is none to spare.
+// A system call of the same version, futex_waitv, would tell nothing of
+// kernels to which distributors have added one of the two. A version errs to
+// the safe side alone: what was added to an older kernel is not made use of.
+func loneCoreDump() bool { return releaseAtLeast(5, 16) }
 
 // tryCloseRange asks for a range that no descriptor can be in.
 func (f *FeatureSet) tryCloseRange() {

@@ -44,18 +44,18 @@ func mapText(list []IDMap) string {
 // A mapWriter writes the id maps of a child that waits for them. The thread
 // that made the child waits for it in turn, so this is a goroutine's work.
 type mapWriter struct {
-	files []mapFile
-	sock  *os.File // our end
-	done  chan error
+	plan *Plan
+	sock *os.File // our end
+	done chan error
 }
 
-func newMapWriter(files []mapFile) (m *mapWriter, child int, err error) {
+func newMapWriter(p *Plan) (m *mapWriter, child int, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, -1, &Error{Step: "socketpair", Field: files[0].field, Err: err}
+		return nil, -1, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}
 	}
 	unix.SetNonblock(pair[0], true) // for the poller; the child's end stays blocking
-	return &mapWriter{files, os.NewFile(uintptr(pair[0]), "id map socket"), make(chan error, 1)}, pair[1], nil
+	return &mapWriter{p, os.NewFile(uintptr(pair[0]), "id map socket"), make(chan error, 1)}, pair[1], nil
 }
 
 // run waits for the child's word, writes the maps, and lets the child go on.
@@ -65,9 +65,9 @@ func (m *mapWriter) run(in *instance) {
 		if n, _ := m.sock.Read(b[:]); n == 0 {
 			return nil // there is no child, or it died: its error says more
 		}
-		for _, f := range m.files {
+		for _, f := range m.plan.maps {
 			path := fmt.Sprintf("/proc/%d/%s", in.pid(), f.name)
-			if err := writeOnce(path, f.text); err != nil {
+			if err := m.writeOnce(path, f.text); err != nil {
 				m.hangUp()
 				e := &Error{Step: "write", Field: f.field, Object: path, Err: err}
 				if errors.Is(err, unix.EPERM) {
@@ -82,8 +82,12 @@ func (m *mapWriter) run(in *instance) {
 }
 
 // writeOnce writes text by one system call, as a map file demands.
-func writeOnce(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+func (m *mapWriter) writeOnce(path, text string) error {
+	var f *os.File
+	err := dumpable.own(m.plan, func() (err error) {
+		f, err = os.OpenFile(path, os.O_WRONLY, 0)
+		return err
+	})
 	if err != nil {
 		return errors.Unwrap(err)
 	}

@@ -61,8 +61,13 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 				lasting = false
 				l.resetEach(o)
 			}
+		case o.kind == opExecFD:
+			lasting = l.addExecFD(o, p, f) && lasting
 		default:
 			l.add(o, o.args)
+			if p.undumpable(f) && o.redumps() {
+				l.add(&undump, undump.args)
+			}
 		}
 	}
 	if lasting {

@@ -31,6 +31,7 @@ const (
 	opCall          opKind = iota
 	opUnshareFiles         // close_range that also unshares the table; nothing if it isn't shared
 	opCloseRange           // closes a range; on old kernels as many calls as it takes
+	opExecFD               // execveat of a descriptor
 	opResetHandlers        // nothing, or an rt_sigaction for each caught signal
 )
 

@@ -27,19 +27,24 @@ type program struct {
 type compiled struct {
 	ops         []op
 	mem         memory
-	cloneFlags  uint64     // namespaces and CLONE_INTO_CGROUP
-	cgroup      int        // descriptor, under CLONE_INTO_CGROUP
-	top         int        // above every descriptor that parent and child use
-	lowTop      int        // top without the sources of Files
-	sources     []int      // of Files
-	spares      int        // how many numbers from there on the child uses in between
-	ownTable    bool       // a full copy of the descriptor table is needed
-	inherits    bool       // the child gets descriptors that the plan does not know
-	credentials bool       // the child changes its credentials
-	pdeathsig   bool       // the child is to be started from a lasting thread
-	stopped     bool       // the child is to be stopped before it runs
-	maps        []mapFile  // written by the parent while the child waits
-	files       []*os.File // kept open
+	cloneFlags  uint64 // namespaces and CLONE_INTO_CGROUP
+	cgroup      int    // descriptor, under CLONE_INTO_CGROUP
+	top         int    // above every descriptor that parent and child use
+	lowTop      int    // top without the sources of Files
+	sources     []int  // of Files
+	spares      int    // how many numbers from there on the child uses in between
+	ownTable    bool   // a full copy of the descriptor table is needed
+	inherits    bool   // the child gets descriptors that the plan does not know
+	credentials bool   // the child changes its credentials
+	pdeathsig   bool   // the child is to be started from a lasting thread
+	stopped     bool   // the child is to be stopped before it runs
+	execPath    arg    // a name for the program that is a descriptor
+
+	// The child writes a file of its own below /proc.
+	writesOwnProc bool
+
+	maps  []mapFile  // written by the parent while the child waits
+	files []*os.File // kept open
 
 	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
 }

@@ -49,15 +49,28 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 // underWay counts the starts that are.
 var underWay atomic.Int64
 
-// startAgain tries again to start a program that was being written to. Most
-// often the writer has closed it already, and only a child on its way to its
+// passing tells whether the error may be over in a moment. A program may be
+// busy; and where a start turns the dumpable flag off, another's child that is
+// not root's can't write its own file below /proc meanwhile.
+func (p *Plan) passing(err error, f *FeatureSet) bool {
+	if p.writesOwnProc && p.undumpable(f) {
+		var e *Error
+		if errors.As(err, &e) && e.Field == "OOMScoreAdj" && e.Err == unix.EACCES {
+			return !rootFilesAreOurs()
+		}
+	}
+	return errors.Is(err, unix.ETXTBSY)
+}
+
+// startAgain tries again when an error is passing. A program was being written
+// to: most often the writer has closed it already, and only a child on its way to its
 // own exec still has a copy of the descriptor (golang/go#22315): one of ours,
 // or one of syscall.ForkExec's, which holds ForkLock meanwhile. A program
 // that stays busy is an error within a second.
 func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context.Context, *FeatureSet) (*Process, error), err error) (*Process, error) {
 	var proc *Process
 	pause := 50 * time.Microsecond
-	for tries := 0; errors.Is(err, unix.ETXTBSY) && pause < time.Second; tries++ {
+	for tries := 0; p.passing(err, f) && pause < time.Second; tries++ {
 		if tries >= 3 && underWay.Load() == 0 {
 			break
 		}
@@ -103,7 +116,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	sync, report := -1, -1
 	var maps *mapWriter
 	if p.maps != nil {
-		if maps, sync, err = newMapWriter(p.maps); err != nil {
+		if maps, sync, err = newMapWriter(p); err != nil {
 			return nil, err
 		}
 		defer unix.Close(sync)
@@ -125,9 +138,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		forking.enter()
 		defer forking.leave()
 	}
-	if p.credentials {
-		dumpable.save()
-	}
+	dumpable.enter(p, f)
 	if maps != nil {
 		go maps.run(in)
 	}
@@ -142,9 +153,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		in.readReport(reader) // returns once the child has exec'd or died
 	}
 	killed := stop()
-	if p.credentials {
-		dumpable.restore()
-	}
+	dumpable.leave(p, f)
 	var mapErr error
 	if maps != nil {
 		mapErr = maps.finish()
@@ -327,42 +336,6 @@ func reportPipe(above int) (r, w *os.File, child int, err error) {
 
 // spareRoom keeps the pipe clear of the table's lowest free numbers.
 const spareRoom = 16
-
-// dumpable guards the parent's dumpable flag (PR_SET_DUMPABLE). A process that
-// changes its credentials loses it, and a child that shares memory with its
-// parent loses the parent's too. The flag is put back when no such child is
-// under way any more: earlier, the new user could trace a child that still
-// shares our memory.
-var dumpable dumpableFlag
-
-type dumpableFlag struct {
-	mu    sync.Mutex
-	users int
-	was   int
-}
-
-func (d *dumpableFlag) save() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.users++; d.users == 1 {
-		d.was = d.get()
-	}
-}
-
-func (d *dumpableFlag) restore() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	// 2, "readable by root only", can't be asked for: it comes from
-	// fs.suid_dumpable, and then a change of credentials leaves it as it is.
-	if d.users--; d.users == 0 && d.get() != d.was {
-		unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(d.was), 0, 0, 0)
-	}
-}
-
-func (d *dumpableFlag) get() int {
-	v, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
-	return v
-}
 
 // lasting are threads that never end, and wait for something to run.
 var lasting struct {

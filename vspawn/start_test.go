@@ -39,6 +39,7 @@ var lesserKernels = []struct {
 	{"no CLONE_CLEAR_SIGHAND", func(f *FeatureSet) { f.ClearSighand = false }},
 	{"no CLOSE_RANGE_UNSHARE", func(f *FeatureSet) { f.CloseRangeUnshare = false }},
 	{"no CLOSE_RANGE_CLOEXEC", func(f *FeatureSet) { f.CloseRangeCloexec = false }},
+	{"core dumps of all", func(f *FeatureSet) { f.LoneCoreDump = false }},
 	{"no pidfd", func(f *FeatureSet) { f.Pidfd = false }},
 	{"no shared memory", func(f *FeatureSet) { f.SharedMemory, f.CloseRangeUnshare = false, false }},
 	{"nothing", func(f *FeatureSet) { *f = FeatureSet{} }},
@@ -156,24 +157,6 @@ func TestStartCancelled(t *testing.T) {
 				t.Errorf("cancelled in %s, field %q", failed.Step, failed.Field)
 			}
 		})
-	}
-}
-
-// The flag comes back when the last of several children that change their
-// credentials is done, and not before.
-func TestDumpableNests(t *testing.T) {
-	d := new(dumpableFlag)
-	was := d.get()
-	d.save()
-	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-	d.save()
-	d.restore()
-	if d.get() != 0 {
-		t.Error("restored while a child is under way")
-	}
-	d.restore()
-	if d.get() != was {
-		t.Errorf("flag is %d, was %d", d.get(), was)
 	}
 }
 

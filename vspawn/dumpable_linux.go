@@ -1,0 +1,124 @@
+package vspawn
+
+import (
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+)
+
+// dumpable owns the dumpable flag of our memory (PR_SET_DUMPABLE): nothing else
+// here changes it. Two kinds of starts concern it.
+//
+// A child that changes its credentials loses the flag, and since it shares our
+// memory, so do we. The flag is put back when no such child is under way any
+// more: earlier, the new user could trace a child that still shares our memory.
+//
+// Before Linux 5.16 a child that dies by a signal that dumps core takes along
+// all who share its memory, unless that is not dumpable: fs/coredump.c looks at
+// the flag before it kills anyone. There the flag is off as long as any child
+// is under way.
+var dumpable dumpableFlag
+
+type dumpableFlag struct {
+	mu          sync.Mutex
+	users       int // starts under way of either kind
+	credentials int // those that change their credentials
+	off         int // those that need the flag off
+	was         int // before the first of them
+}
+
+// enter begins a start.
+func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
+	off := p.undumpable(f)
+	if !off && !p.credentials {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.users++; d.users == 1 {
+		d.was = d.get()
+	}
+	if off {
+		d.off++
+		if p.writesOwnProc && d.credentials == 0 && !rootFilesAreOurs() {
+			d.set(d.was) // until the child has written, and turns it off itself
+		} else {
+			d.set(0)
+		}
+	}
+	if p.credentials {
+		d.credentials++
+	}
+}
+
+// leave ends a start. The child has other memory by then, or none.
+func (d *dumpableFlag) leave(p *Plan, f *FeatureSet) {
+	off := p.undumpable(f)
+	if !off && !p.credentials {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if off {
+		d.off--
+	}
+	if p.credentials {
+		d.credentials--
+	}
+	// 2, "readable by root only", can't be asked for: it comes from
+	// fs.suid_dumpable, and then a change of credentials leaves it as it is.
+	// Where we have turned it off, off it stays.
+	if d.users--; d.users == 0 && d.get() != d.was {
+		d.set(d.was)
+	}
+}
+
+// own runs open, which opens a file of a child's below /proc. While the flag is
+// off these are root's; so it is on for that moment, unless another child may
+// have another user's credentials already.
+func (d *dumpableFlag) own(p *Plan, open func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	others := d.credentials
+	if p.credentials {
+		others--
+	}
+	if now := d.get(); d.off > 0 && others == 0 && now != d.was && !rootFilesAreOurs() {
+		d.set(d.was)
+		defer d.set(now)
+	}
+	return open()
+}
+
+func (d *dumpableFlag) get() int {
+	v, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	return v
+}
+
+func (d *dumpableFlag) set(v int) { unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(v), 0, 0, 0) }
+
+func rootFilesAreOurs() bool { return os.Geteuid() == 0 }
+
+// undumpable tells whether our memory must not be dumpable while a child of the
+// plan is under way.
+func (p *Plan) undumpable(f *FeatureSet) bool { return f.SharedMemory && !f.LoneCoreDump }
+
+// undump is the child's step that turns the flag off.
+var undump = op{name: "prctl", nr: unix.SYS_PRCTL, flags: asm.Tolerate,
+	args: []arg{name("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE), dec(0)}}
+
+// redumps tells whether the flag may be on behind o: the kernel sets it to
+// fs.suid_dumpable when credentials change, which need not be 0, and enter may
+// have left it on for the sake of a file below /proc/self.
+func (o *op) redumps() bool {
+	switch o.nr {
+	case unix.SYS_SETUID, unix.SYS_SETREUID, unix.SYS_SETFSUID, sysSetresuid,
+		unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETFSGID, sysSetresgid,
+		unix.SYS_CAPSET, unix.SYS_SETNS, unix.SYS_UNSHARE:
+		return true
+	}
+	return o.field == "OOMScoreAdj" && o.name == "write"
+}

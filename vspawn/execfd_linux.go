@@ -1,0 +1,93 @@
+package vspawn
+
+import (
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+)
+
+// execFD is what is known of execveat of a descriptor alone.
+var execFD struct {
+	sync.Mutex
+	tried, byName bool
+}
+
+// execFDByName tells whether a descriptor's program has to be found by a name.
+// To the kernel it is /dev/fd/N, which TOMOYO, where it is among the security
+// modules, looked up: without a /dev/fd, as in an initramfs, it answered
+// ENOENT. Linux 6.12 mended that, and the stable releases of October 2024. A
+// file that is no program tells, since TOMOYO is asked first.
+func (f *FeatureSet) execFDByName() bool {
+	if !f.SharedMemory || releaseAtLeast(6, 12) {
+		return false
+	}
+	execFD.Lock()
+	defer execFD.Unlock()
+	if !execFD.tried {
+		switch result := f.tryExecFD(); result {
+		case unix.ENOEXEC, unix.ENOENT:
+			execFD.tried, execFD.byName = true, result == unix.ENOENT
+		}
+	}
+	return execFD.byName
+}
+
+// tryExecFD is what execveat says of a file that is no program.
+func (f *FeatureSet) tryExecFD() error {
+	fd, err := unix.MemfdCreate("none", unix.MFD_CLOEXEC)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	// Four bytes that can be read, or the kernel asks for a module.
+	if _, err := unix.Write(fd, []byte("none")); err != nil {
+		return err
+	}
+	c := &compiled{}
+	c.ops = []op{{name: "execveat", nr: unix.SYS_EXECVEAT, args: []arg{dec(fd), {val: c.mem.str("")},
+		{val: c.mem.strs([]string{"none"})}, {val: c.mem.strs(nil)}, dec(unix.AT_EMPTY_PATH)}}}
+	in, err := f.try(&Plan{compiled: c}, 0)
+	if err != nil {
+		return err
+	}
+	defer instances.Put(in)
+	if pidfd := int(in.prog.Pidfd); pidfd >= 0 {
+		unix.Close(pidfd)
+	}
+	if err := in.reapTry(); err != nil {
+		return err
+	}
+	return in.failure()
+}
+
+// addExecFD adds the execveat o, and around it what finds the program by name
+// where that is needed: the last error is then execveat's own. A script is left
+// to that alone, which refuses it: its interpreter would start, and find the
+// name gone. It tells whether the steps last.
+func (l *loaded) addExecFD(o *op, p *Plan, f *FeatureSet) (lasting bool) {
+	byName := f.execFDByName()
+	if byName && !isScript(o.object.(int)) {
+		first, byName := *o, *o
+		first.flags, byName.flags = asm.Tolerate, asm.Tolerate
+		byName.name, byName.nr = "execve", unix.SYS_EXECVE
+		l.add(&first, first.args)
+		l.add(&byName, []arg{p.execPath, o.args[2], o.args[3]})
+	}
+	l.add(o, o.args)
+	return !byName
+}
+
+// isScript tells whether a descriptor's file begins with #!, if we may read it.
+// The descriptor itself may be of O_PATH, which can't be read.
+func isScript(fd int) bool {
+	again, err := unix.Open("/proc/self/fd/"+itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(again)
+	b := make([]byte, 2)
+	n, _ := unix.Pread(again, b, 0)
+	return string(b[:max(n, 0)]) == "#!"
+}

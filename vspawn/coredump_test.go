@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +35,7 @@ type deadly struct {
 	attr   *Attr
 	gate   *gate // in its way
 	failed bool  // a step fails first, so that Start says no more of the end
+	root   bool  // for root, who asks for it by name
 }
 
 // deadlies are ways to die: a signal from outside at each step, a filter that
@@ -51,6 +55,8 @@ func deadlies() []deadly {
 		add(deadly{name: fmt.Sprintf("SIGQUIT about the exec, %d", i), path: "/no/such", failed: true,
 			gate: &gate{"Seccomp", unix.SIGQUIT, 1 + 50*i}})
 	}
+
+	add(deadly{name: otherUser, attr: &Attr{UID: Ptr(65534), GID: Ptr(65534)}, gate: &gate{"Seccomp", unix.SIGQUIT, 0}, root: true})
 
 	rich := func() *Attr {
 		return &Attr{Setsid: true, Umask: Ptr(0), Nice: Ptr(19), TimerSlack: time.Millisecond, Dir: "/", Env: []string{},
@@ -105,6 +111,8 @@ func deadlies() []deadly {
 
 // scratch is never freed, and keeps what the children read.
 var scratch memory
+
+const otherUser = "SIGQUIT to another user"
 
 // A gate holds a child up before a field's place. There it is sent a signal;
 // with a delay, measured in system calls, it is let go on before.
@@ -215,6 +223,17 @@ func filterFrom(before string, f []BPF) []Syscall {
 // that it lives.
 var mother = helper.New("mother", func(args []string) int {
 	mode, path, only := args[0], args[1], args[2]
+	if mode == "with a flag of 2" { // which comes with new credentials
+		runtime.LockOSThread()
+		unix.RawSyscall(unix.SYS_SETFSUID, 1, 0, 0)
+		unix.RawSyscall(unix.SYS_SETFSUID, 0, 0, 0)
+		if flag := dumpable.get(); flag != 2 {
+			panic(flag)
+		}
+	}
+	if mode == "with a flag of 0" {
+		dumpable.set(0)
+	}
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
 		panic(err)
 	}
@@ -232,7 +251,7 @@ var mother = helper.New("mother", func(args []string) int {
 	features.found.Store(&as)
 	was := dumpable.get()
 	for _, d := range deadlies() {
-		if only != "" && d.name != only {
+		if only != "" && d.name != only || only == "" && d.root {
 			continue
 		}
 		fmt.Println(d.name)
@@ -240,7 +259,11 @@ var mother = helper.New("mother", func(args []string) int {
 			fmt.Println(err)
 			return 1
 		}
-		if now := dumpable.get(); now != was {
+		want := was
+		if was == 2 && !as.LoneCoreDump {
+			want = 0 // 2 can't be asked for
+		}
+		if now := dumpable.get(); now != want {
 			fmt.Printf("the dumpable flag was %d, and is %d\n", was, now)
 			return 1
 		}
@@ -259,7 +282,10 @@ func (d *deadly) run(path string) error {
 		close(done)
 	} else {
 		list, meet := d.gate.put()
-		d.attr = &Attr{Syscalls: list}
+		if d.attr == nil {
+			d.attr = &Attr{}
+		}
+		d.attr.Syscalls = list
 		go func() { defer close(done); meet() }()
 	}
 	p, err := Start(context.Background(), path, nil, d.attr)
@@ -320,3 +346,99 @@ func TestCoreDumpSparesParent(t *testing.T) {
 		})
 	}
 }
+
+// So it is when fs.suid_dumpable has the kernel make memory dumpable upon a
+// change of credentials, and for a parent whose own flag is 0 or 2.
+func TestCoreDumpSuidDumpable(t *testing.T) {
+	const sysctl = "/proc/sys/fs/suid_dumpable"
+	run := func(mode, only string) {
+		t.Helper()
+		if end, last := runMother(t, mode, only); end != nil || last != "lives" {
+			t.Errorf("the parent ended by %v in %q", end, last)
+		}
+	}
+	helper.SkipEmulated(t, "signals that are sent to a child of vfork")
+	const any = "SIGQUIT behind the mask"
+	run("with a flag of 0", any)
+	if os.Getenv("VSPAWN_TARGET") == "" || os.Getuid() != 0 {
+		t.Skip("the rest is for root of a guest: it changes " + sysctl)
+	}
+	was, err := os.ReadFile(sysctl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.WriteFile(sysctl, was, 0)
+	for _, value := range []string{"0", "1", "2"} {
+		if err := os.WriteFile(sysctl, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+		run("as found", otherUser)
+		run("with the answer", otherUser)
+		if value == "2" {
+			run("with a flag of 2", any)
+		}
+	}
+}
+
+// Whose files below /proc are root's while the flag is off can still start
+// children that need them, many at once: with id maps, and with OOMScoreAdj.
+func TestUndumpableForOthers(t *testing.T) {
+	helper.SkipEmulated(t, "namespaces")
+	for _, mode := range []string{"as found", "undumpable"} {
+		out, err := modest.Command(tiny.Exit(t, 0), mode).Output()
+		if err != nil || string(out) != "" {
+			t.Errorf("%s: %v: %s", mode, err, out)
+		}
+	}
+}
+
+var modest = helper.New("modest", func(args []string) int {
+	if os.Geteuid() == 0 {
+		if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(1000, 1000, 1000), syscall.Setresuid(1000, 1000, 1000)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 0 // root who may not become another
+		}
+	}
+	dumpable.set(1)
+	found, err := probe()
+	if err != nil {
+		panic(err)
+	}
+	as := *found
+	as.LoneCoreDump = args[1] == "as found" && as.LoneCoreDump
+	features.found.Store(&as)
+	maps := Attr{Cloneflags: unix.CLONE_NEWUSER,
+		UIDMap: []IDMap{{0, os.Getuid(), 1}}, GIDMap: []IDMap{{0, os.Getgid(), 1}}}
+	root := maps
+	root.UID, root.GID, root.KeepGroups = Ptr(0), Ptr(0), true
+	attrs := []*Attr{{}, {OOMScoreAdj: Ptr(500)}, &maps, &root}
+	start := func(attr *Attr) error {
+		p, err := Start(context.Background(), args[0], nil, attr)
+		if err == nil {
+			_, err = p.Wait(context.Background())
+		}
+		return err
+	}
+	if err := start(attrs[2]); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
+		attrs = attrs[:2] // no user namespaces for us
+	}
+	var all sync.WaitGroup
+	var failed atomic.Pointer[error]
+	for i := range 8 {
+		all.Go(func() {
+			for range helper.Rounds(100) {
+				if err := start(attrs[i%len(attrs)]); err != nil {
+					failed.Store(&err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if err := failed.Load(); err != nil {
+		fmt.Println(*err)
+	}
+	if dumpable.get() != 1 {
+		fmt.Println("the flag is off")
+	}
+	return 0
+})

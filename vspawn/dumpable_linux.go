@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"os"
 	"sync"
 
@@ -23,11 +24,11 @@ import (
 var dumpable dumpableFlag
 
 type dumpableFlag struct {
-	mu          sync.Mutex
-	users       int // starts under way of either kind
-	credentials int // those that change their credentials
-	off         int // those that need the flag off
-	was         int // before the first of them
+	mu      sync.Mutex
+	users   int // starts under way of either kind
+	changed int // those whose child may have changed its credentials
+	off     int // those that need the flag off
+	was     int // before the first of them
 }
 
 // enter begins a start.
@@ -43,19 +44,28 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
 	}
 	if off {
 		d.off++
-		if p.writesOwnProc && d.credentials == 0 && !rootFilesAreOurs() {
+		if p.writesOwnProc && d.changed == 0 && !rootFilesAreOurs() {
 			d.set(d.was) // until the child has written, and turns it off itself
 		} else {
 			d.set(0)
 		}
 	}
-	if p.credentials {
-		d.credentials++
+	if p.credentials && p.maps == nil {
+		d.changed++
 	}
 }
 
-// leave ends a start. The child has other memory by then, or none.
-func (d *dumpableFlag) leave(p *Plan, f *FeatureSet) {
+// change says that a child which has waited for its id maps goes on, to change
+// its credentials.
+func (d *dumpableFlag) change() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changed++
+}
+
+// leave ends a start; change tells whether that was called for it. The child
+// has other memory by then, or none.
+func (d *dumpableFlag) leave(p *Plan, f *FeatureSet, change bool) {
 	off := p.undumpable(f)
 	if !off && !p.credentials {
 		return
@@ -65,8 +75,8 @@ func (d *dumpableFlag) leave(p *Plan, f *FeatureSet) {
 	if off {
 		d.off--
 	}
-	if p.credentials {
-		d.credentials--
+	if change || p.credentials && p.maps == nil {
+		d.changed--
 	}
 	// 2, "readable by root only", can't be asked for: it comes from
 	// fs.suid_dumpable, and then a change of credentials leaves it as it is.
@@ -78,19 +88,28 @@ func (d *dumpableFlag) leave(p *Plan, f *FeatureSet) {
 
 // own runs open, which opens a file of a child's below /proc. While the flag is
 // off these are root's; so it is on for that moment, unless another child may
-// have another user's credentials already.
-func (d *dumpableFlag) own(p *Plan, open func() error) error {
+// have another user's credentials already. If a child's step turns it off just
+// then, it tries again.
+func (d *dumpableFlag) own(open func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	others := d.credentials
-	if p.credentials {
-		others--
+	if d.off == 0 || d.changed > 0 || rootFilesAreOurs() {
+		return open()
 	}
-	if now := d.get(); d.off > 0 && others == 0 && now != d.was && !rootFilesAreOurs() {
+	defer d.set(0)
+	var err error
+	for tries := 0; tries == 0 || errors.Is(err, unix.EACCES) && tries < 10; tries++ {
 		d.set(d.was)
-		defer d.set(now)
+		err = open()
 	}
-	return open()
+	return err
+}
+
+// shared tells whether the flag concerns other starts than one.
+func (d *dumpableFlag) shared() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.users > 1
 }
 
 func (d *dumpableFlag) get() int {

@@ -25,11 +25,11 @@ func TestDumpableNests(t *testing.T) {
 			}
 			d.set(0) // as by a child's new credentials
 			d.enter(credentials, f)
-			d.leave(credentials, f)
+			d.leave(credentials, f, false)
 			if d.get() != 0 {
 				t.Errorf("%+v: restored while a child is under way", f)
 			}
-			d.leave(p, f)
+			d.leave(p, f, false)
 			want := was
 			if p == plain && f.LoneCoreDump {
 				want = 0 // that start did not concern it, and the other began with 0
@@ -50,9 +50,10 @@ func TestDumpableOwn(t *testing.T) {
 	}
 	f := &FeatureSet{SharedMemory: true}
 	credentials, plain := &Plan{compiled: &compiled{credentials: true}}, &Plan{compiled: &compiled{}}
+	waiting := &Plan{compiled: &compiled{credentials: true, maps: []mapFile{{}}}}
 	d := new(dumpableFlag)
-	during := func(p *Plan) (flag int) {
-		d.own(p, func() error { flag = d.get(); return nil })
+	during := func() (flag int) {
+		d.own(func() error { flag = d.get(); return nil })
 		return flag
 	}
 	check := func(what string, got, want int) {
@@ -62,13 +63,18 @@ func TestDumpableOwn(t *testing.T) {
 		}
 	}
 	d.enter(plain, f)
-	check("for one", during(plain), 1)
+	check("for one", during(), 1)
 	check("after it", d.get(), 0)
+	d.enter(waiting, f)
+	check("beside one that waits for its maps", during(), 1)
+	d.change()
+	check("when that goes on", during(), 0)
 	d.enter(credentials, f)
-	check("beside other credentials", during(plain), 0)
-	check("for the one with those", during(credentials), 1)
-	d.leave(plain, f)
-	d.leave(credentials, f)
+	d.leave(waiting, f, true)
+	check("beside other credentials", during(), 0)
+	d.leave(credentials, f, false)
+	check("and after them", during(), 1)
+	d.leave(plain, f, false)
 	check("at the end", d.get(), 1)
 }
 

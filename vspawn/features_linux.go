@@ -108,7 +108,7 @@ func (f *FeatureSet) try(plan *Plan, exitSignal unix.Signal) (*instance, error) 
 	in.setExitSignal(exitSignal)
 	dumpable.enter(plan, f)
 	r := in.spawn()
-	dumpable.leave(plan, f)
+	dumpable.leave(plan, f, false)
 	runtime.KeepAlive(plan)
 	if isErrno(r) {
 		defer instances.Put(in)

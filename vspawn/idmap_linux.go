@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -44,9 +46,11 @@ func mapText(list []IDMap) string {
 // A mapWriter writes the id maps of a child that waits for them. The thread
 // that made the child waits for it in turn, so this is a goroutine's work.
 type mapWriter struct {
-	plan *Plan
-	sock *os.File // our end
-	done chan error
+	plan   *Plan
+	sock   *os.File // our end
+	done   chan error
+	over   atomic.Bool // the child waits no more
+	change bool        // dumpable knows that it changes its credentials
 }
 
 func newMapWriter(p *Plan) (m *mapWriter, child int, err error) {
@@ -55,7 +59,7 @@ func newMapWriter(p *Plan) (m *mapWriter, child int, err error) {
 		return nil, -1, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}
 	}
 	unix.SetNonblock(pair[0], true) // for the poller; the child's end stays blocking
-	return &mapWriter{p, os.NewFile(uintptr(pair[0]), "id map socket"), make(chan error, 1)}, pair[1], nil
+	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1)}, pair[1], nil
 }
 
 // run waits for the child's word, writes the maps, and lets the child go on.
@@ -67,7 +71,7 @@ func (m *mapWriter) run(in *instance) {
 		}
 		for _, f := range m.plan.maps {
 			path := fmt.Sprintf("/proc/%d/%s", in.pid(), f.name)
-			if err := m.writeOnce(path, f.text); err != nil {
+			if err := m.write(path, f.text); err != nil {
 				m.hangUp()
 				e := &Error{Step: "write", Field: f.field, Object: path, Err: err}
 				if errors.Is(err, unix.EPERM) {
@@ -76,15 +80,30 @@ func (m *mapWriter) run(in *instance) {
 				return e
 			}
 		}
+		if m.plan.credentials {
+			m.change = true
+			dumpable.change()
+		}
 		m.sock.Write(b[:]) // if the child is gone, its own error says more
 		return nil
 	}()
 }
 
+// write writes a map. The file is root's while a child of another start may
+// have other credentials; one who is not root waits for that, a second at most.
+func (m *mapWriter) write(path, text string) error {
+	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+		err := writeOnce(path, text)
+		if err != unix.EACCES || rootFilesAreOurs() || !dumpable.shared() || m.over.Load() || time.Since(start) > time.Second {
+			return err
+		}
+	}
+}
+
 // writeOnce writes text by one system call, as a map file demands.
-func (m *mapWriter) writeOnce(path, text string) error {
+func writeOnce(path, text string) error {
 	var f *os.File
-	err := dumpable.own(m.plan, func() (err error) {
+	err := dumpable.own(func() (err error) {
 		f, err = os.OpenFile(path, os.O_WRONLY, 0)
 		return err
 	})
@@ -100,6 +119,7 @@ func (m *mapWriter) writeOnce(path, text string) error {
 
 // finish ends run, also if no child ever answered.
 func (m *mapWriter) finish() error {
+	m.over.Store(true)
 	m.hangUp()
 	err := <-m.done
 	m.sock.Close()

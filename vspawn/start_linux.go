@@ -153,11 +153,11 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		in.readReport(reader) // returns once the child has exec'd or died
 	}
 	killed := stop()
-	dumpable.leave(p, f)
 	var mapErr error
 	if maps != nil {
 		mapErr = maps.finish()
 	}
+	dumpable.leave(p, f, maps != nil && maps.change)
 
 	if isErrno(r) {
 		return nil, in.createError(p, r)

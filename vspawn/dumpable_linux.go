@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +31,8 @@ type dumpableFlag struct {
 	changed int // those whose child may have changed its credentials
 	off     int // those that need the flag off
 	was     int // before the first of them
+
+	wanted atomic.Int32 // starts under way that can't go on while it is off
 }
 
 // enter begins a start.
@@ -36,6 +40,11 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
 	off := p.undumpable(f)
 	if !off && !p.credentials {
 		return
+	}
+	if !p.writesOwnProc && p.maps == nil {
+		for tries := 0; d.wanted.Load() > 0 && tries < 100; tries++ {
+			time.Sleep(time.Millisecond) // or they would never find it on
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -92,12 +92,17 @@ func (m *mapWriter) run(in *instance) {
 // write writes a map. The file is root's while a child of another start may
 // have other credentials; one who is not root waits for that, a second at most.
 func (m *mapWriter) write(path, text string) error {
-	for start := time.Now(); ; time.Sleep(time.Millisecond) {
-		err := writeOnce(path, text)
-		if err != unix.EACCES || rootFilesAreOurs() || !dumpable.shared() || m.over.Load() || time.Since(start) > time.Second {
-			return err
-		}
+	err := writeOnce(path, text)
+	if err != unix.EACCES || rootFilesAreOurs() {
+		return err
 	}
+	dumpable.wanted.Add(1)
+	defer dumpable.wanted.Add(-1)
+	for start := time.Now(); err == unix.EACCES && dumpable.shared() && !m.over.Load() && time.Since(start) < time.Second; {
+		time.Sleep(time.Millisecond)
+		err = writeOnce(path, text)
+	}
+	return err
 }
 
 // writeOnce writes text by one system call, as a map file demands.

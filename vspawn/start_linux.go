@@ -70,6 +70,10 @@ func (p *Plan) passing(err error, f *FeatureSet) bool {
 func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context.Context, *FeatureSet) (*Process, error), err error) (*Process, error) {
 	var proc *Process
 	pause := 50 * time.Microsecond
+	if !errors.Is(err, unix.ETXTBSY) && p.passing(err, f) {
+		dumpable.wanted.Add(1)
+		defer dumpable.wanted.Add(-1)
+	}
 	for tries := 0; p.passing(err, f) && pause < time.Second; tries++ {
 		if tries >= 3 && underWay.Load() == 0 {
 			break

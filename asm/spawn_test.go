@@ -110,6 +110,59 @@ func TestStepFails(t *testing.T) {
 	})
 }
 
+// A failed child ends, whatever a filter of system calls refuses it: by exit, by
+// a signal of its own, and by an instruction that does not exist.
+func TestExitRefused(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	// Before Linux 5.16 a dump of core would take us along.
+	was, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	defer unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(was), 0, 0, 0)
+	for _, c := range []struct {
+		name   string
+		refuse []uint32
+		end    func(ws unix.WaitStatus) bool
+	}{
+		{"exit_group", []uint32{unix.SYS_EXIT_GROUP},
+			func(ws unix.WaitStatus) bool { return ws.Exited() && ws.ExitStatus() == 127 }},
+		{"exit too", []uint32{unix.SYS_EXIT_GROUP, unix.SYS_EXIT},
+			func(ws unix.WaitStatus) bool { return ws.Signaled() && ws.Signal() == unix.SIGKILL }},
+		{"getpid too", []uint32{unix.SYS_EXIT_GROUP, unix.SYS_EXIT, unix.SYS_GETPID}, illegal},
+		{"all", []uint32{unix.SYS_EXIT_GROUP, unix.SYS_EXIT, unix.SYS_TGKILL}, illegal},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			filter := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}}
+			for _, nr := range c.refuse {
+				filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+					unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)})
+			}
+			filter = append(filter, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+			prog := &unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+			onHeap = prog
+			p := asmtest.New(asmtest.Clone,
+				asm.Step{Nr: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_NO_NEW_PRIVS, 1}},
+				asm.Step{Nr: unix.SYS_SECCOMP, Args: [6]uintptr{unix.SECCOMP_SET_MODE_FILTER, 0, asmtest.Addr(prog)}},
+				failing)
+			ws := spawn(t, p)
+			if !c.end(ws) {
+				t.Errorf("wait status %#x", ws)
+			}
+			checkFailed(t, p, 2, asmtest.Errno(unix.EBADF))
+		})
+	}
+}
+
+var onHeap any
+
+// illegal tells whether the instruction that does not exist has ended a child:
+// a break point, on arm64.
+func illegal(ws unix.WaitStatus) bool {
+	return ws.Signaled() && (ws.Signal() == unix.SIGILL || ws.Signal() == unix.SIGTRAP)
+}
+
 // The results that mean an error are -4095 to -1, and no others. /proc/self/mem
 // can be sought to any offset, so there lseek answers whatever we like.
 func TestErrorRange(t *testing.T) {

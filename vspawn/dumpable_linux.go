@@ -41,7 +41,7 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
 	if !off && !p.credentials {
 		return
 	}
-	if !p.writesOwnProc && p.maps == nil {
+	if !p.writesOwnProc {
 		for tries := 0; d.wanted.Load() > 0 && tries < 100; tries++ {
 			time.Sleep(time.Millisecond) // or they would never find it on
 		}

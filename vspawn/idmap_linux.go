@@ -98,7 +98,9 @@ func (m *mapWriter) write(path, text string) error {
 	}
 	dumpable.wanted.Add(1)
 	defer dumpable.wanted.Add(-1)
-	for start := time.Now(); err == unix.EACCES && dumpable.shared() && !m.over.Load() && time.Since(start) < time.Second; {
+	start, others := time.Now(), true // others there were, though they may be gone
+	for err == unix.EACCES && others && !m.over.Load() && time.Since(start) < time.Second {
+		others = dumpable.shared()
 		time.Sleep(time.Millisecond)
 		err = writeOnce(path, text)
 	}

@@ -63,10 +63,10 @@ func (p *Plan) passing(err error, f *FeatureSet) bool {
 }
 
 // startAgain tries again when an error is passing. A program was being written
-// to: most often the writer has closed it already, and only a child on its way to its
-// own exec still has a copy of the descriptor (golang/go#22315): one of ours,
-// or one of syscall.ForkExec's, which holds ForkLock meanwhile. A program
-// that stays busy is an error within a second.
+// to: most often the writer has closed it already, and only a child on its way
+// to its own exec still has a copy of the descriptor (golang/go#22315): one of
+// ours, or one of syscall.ForkExec's, which holds ForkLock meanwhile. An error
+// that stays is returned within a second or two.
 func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context.Context, *FeatureSet) (*Process, error), err error) (*Process, error) {
 	var proc *Process
 	pause := 50 * time.Microsecond
@@ -75,7 +75,7 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		defer dumpable.wanted.Add(-1)
 	}
 	for tries := 0; p.passing(err, f) && pause < time.Second; tries++ {
-		if tries >= 3 && underWay.Load() == 0 {
+		if tries >= 3 && underWay.Load() == 0 && errors.Is(err, unix.ETXTBSY) {
 			break
 		}
 		syscall.ForkLock.RLock()   // waits for a ForkExec under way

@@ -37,6 +37,8 @@ const (
 //
 //	parent: Block, Create ─┬─ Restore, return
 //	child:                 └─ Entered = 1, Steps…, and on failure Report, exit_group(127)
+//
+// A child that may not call exit_group tries exit, then SIGKILL.
 type Program struct {
 	Block   Step    // parent, before Create: blocks all signals
 	Create  Step    // clone3 or clone, with CLONE_VM and CLONE_VFORK

@@ -30,6 +30,7 @@ type Attr struct {
 	// ExecFD is a descriptor of the program itself, a file from memfd_create
 	// included (execveat(2), Linux 3.19); the path is then empty. A script
 	// can't be started so: its interpreter would find the descriptor closed.
+	// With TOMOYO before Linux 6.12 the child's root needs a /proc or /dev/fd.
 	ExecFD *int
 
 	// Files is the child's descriptor table. nil passes on 0, 1 and 2; any
@@ -152,6 +153,10 @@ type Attr struct {
 	// Seccomp is a filter of system calls (seccomp(2)). It is the last thing
 	// before execve, or execveat, which it has to let pass. It needs
 	// NoNewPrivs or CAP_SYS_ADMIN.
+	//
+	// A filter that kills the child before it is the program does not harm the
+	// parent. On kernels before 5.16 that, and any other end by a signal that
+	// dumps core, takes care: see docs/design.md, Core dumps before 5.16.
 	Seccomp []BPF
 
 	// SignalMask is the set of blocked signals when the program starts. nil

@@ -17,6 +17,13 @@
 //	program is in another process group, where the terminal's do not reach it.
 //	With -foreground the terminal is given back at the end.
 //
+//	With -pgid, the program and vspawn are one job to the shell, though they are
+//	two process groups: SIGTSTP is passed on as well, and when the program stops,
+//	vspawn takes the terminal back and stops too. Continued, it continues the
+//	program's group, and gives it the terminal again if it has that itself. Where
+//	no shell could continue it, vspawn does not stop, and SIGTSTP does not keep
+//	the program stopped either. The stop of -stopped is the program's alone.
+//
 //	plan prints the system calls that the child would make. features prints
 //	what the kernel offers for it.
 //
@@ -355,12 +362,17 @@ func start(plan *vspawn.Plan, r *request) (status int, err error) {
 	caught := slices.DeleteFunc(slices.Concat(forwarded, keyboard), signal.Ignored)
 	ownGroup := r.attr.Setsid || r.attr.Pgid != nil
 
+	var tty *terminal
 	if r.attr.Foreground && !r.attr.Setsid {
-		defer keepForeground(*r.attr.TTY)()
+		tty = newTerminal(*r.attr.TTY)
+		defer tty.takeBack()
 	}
 	signals := make(chan os.Signal, len(caught))
 	signal.Notify(signals, caught...)
 	defer signal.Stop(signals)
+	stops := make(chan os.Signal, 2)
+	notifyJob(stops, r)
+	defer signal.Stop(stops)
 	ctx, stop := signal.NotifyContext(context.Background(), caught...)
 	p, err := plan.Start(ctx) // which may hang as long as a dead file system does
 	interrupted := ctx.Err() != nil
@@ -372,40 +384,30 @@ func start(plan *vspawn.Plan, r *request) (status int, err error) {
 	case err != nil:
 		return 0, err
 	}
-	ended := make(chan struct{})
-	defer close(ended)
-	go func() {
-		for {
-			select {
-			case s := <-signals:
-				if ownGroup || !slices.Contains(keyboard, s) {
-					p.Signal(s.(syscall.Signal)) // fails only if there is no one left to get it
+	j := newJob(p, tty, r)
+	changes := j.watch()
+	for {
+		select {
+		case s := <-signals:
+			if keys := slices.Contains(keyboard, s); ownGroup || !keys {
+				p.Signal(s.(syscall.Signal)) // fails only if there is no one left to get it
+				if j.group != 0 && (keys || s == unix.SIGHUP) {
+					j.resume() // or it would get it by and by, if it is stopped
 				}
-			case <-ended:
-				return
+			}
+		case s := <-stops:
+			j.signal(s.(syscall.Signal))
+		case c := <-changes:
+			switch {
+			case c.err != nil:
+				return 0, c.err
+			case c.state.Stopped():
+				j.follow(c.state.Signal())
+			case c.state.Signaled():
+				return exitSignal + int(c.state.Signal()), nil
+			default:
+				return c.state.ExitCode(), nil
 			}
 		}
-	}()
-	state, err := p.Wait(context.Background())
-	switch {
-	case err != nil:
-		return 0, err
-	case state.Signaled():
-		return exitSignal + int(state.Signal()), nil
-	}
-	return state.ExitCode(), nil
-}
-
-// keepForeground notes whose the terminal is. restore gives it back to them,
-// lest whatever comes after us be stopped when it reads.
-func keepForeground(tty int) (restore func()) {
-	group, err := unix.IoctlGetInt(tty, unix.TIOCGPGRP)
-	if err != nil {
-		return func() {} // no terminal of ours: Start says so
-	}
-	return func() {
-		signal.Ignore(unix.SIGTTOU) // which we get for it, being in the background
-		defer signal.Reset(unix.SIGTTOU)
-		unix.IoctlSetPointerInt(tty, unix.TIOCSPGRP, group)
 	}
 }

@@ -71,6 +71,14 @@ func child(argv0, what string, args []string) {
 		os.Exit(1)
 	case "is-foreground":
 		os.Exit(isForeground())
+	case "vspawn":
+		os.Exit(run(os.Stdout, os.Stderr, args))
+	case "shell":
+		os.Exit(shell(args[0]))
+	case "script":
+		os.Exit(script(args))
+	case "player":
+		os.Exit(player())
 	}
 	os.Exit(99)
 }
@@ -458,13 +466,14 @@ func TestIgnoredSignal(t *testing.T) {
 	}
 }
 
-// A child that got the terminal doesn't keep it.
-func TestForeground(t *testing.T) {
+// pty opens a new terminal. What is written to ptmx it takes for its keyboard.
+func pty(t *testing.T) (ptmx, tty *os.File) {
+	t.Helper()
 	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ptmx.Close()
+	t.Cleanup(func() { ptmx.Close() })
 	if err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -472,11 +481,16 @@ func TestForeground(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tty, err := os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0)
-	if err != nil {
+	if tty, err = os.OpenFile(fmt.Sprint("/dev/pts/", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
 		t.Fatal(err)
 	}
-	defer tty.Close()
+	t.Cleanup(func() { tty.Close() })
+	return ptmx, tty
+}
+
+// A child that got the terminal doesn't keep it.
+func TestForeground(t *testing.T) {
+	_, tty := pty(t)
 	cmd := exec.Command("/proc/self/exe", "terminal")
 	cmd.Env = append(os.Environ(), asChild+"=1")
 	cmd.Stdin = tty

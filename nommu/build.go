@@ -38,8 +38,8 @@ type Options struct {
 	// Dir is the directory to run the go command in; the working directory if
 	// empty.
 	Dir string
-	// Env is added to the environment of the go command. GOOS, GOARCH and
-	// CGO_ENABLED are set already.
+	// Env is added to the environment of the go command, but for GOOS, GOARCH,
+	// CGO_ENABLED and GO_EXTLINK_ENABLED, which are set already.
 	Env []string
 	// Stack is the size of the first thread's stack in bytes; DefaultStack if
 	// 0.
@@ -76,7 +76,8 @@ func Build(ctx context.Context, o Options) error {
 	if lookup(env, "CGO_ENABLED") == "1" {
 		return inputErrorf("CGO_ENABLED=1 is set, and cgo is not for this target: it needs a C library that is made for it")
 	}
-	env = append(env, "GOOS=linux", "GOARCH=riscv64", "CGO_ENABLED=0")
+	// GO_EXTLINK_ENABLED=1 would have the linker run a C toolchain.
+	env = append(env, "GOOS=linux", "GOARCH=riscv64", "CGO_ENABLED=0", "GO_EXTLINK_ENABLED=0")
 
 	exe, err := os.Executable()
 	if err != nil {
@@ -113,7 +114,8 @@ func Build(ctx context.Context, o Options) error {
 		command = []string{"test", "-c"}
 	}
 	command = slices.Concat(command, []string{"-overlay=" + overlay, "-toolexec=" + toolexec}, flags, packages)
-	_, stderr, err := g.run(ctx, command...)
+	stdout, stderr, err := g.run(ctx, command...)
+	stderr = append(stderr, stdout...) // with -json all is there
 	switch text, readErr := os.ReadFile(filepath.Join(tmp, mistake)); {
 	case err == nil:
 		if o.Stderr != nil {
@@ -183,19 +185,23 @@ const (
 )
 
 // release gives where the standard library is, and which Go 1 it is of. The go
-// command that answers is the one that is run from then on. GOFLAGS is checked
-// too, as the go command knows it.
+// command that answers is the one that is run from then on. What else decides
+// about the build is checked too as the go command knows it, from its environment
+// or from the file of go env -w.
 func (g *goCommand) release(ctx context.Context) (goroot string, minor int, err error) {
-	out, stderr, err := g.run(ctx, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE", "GOFLAGS")
+	out, stderr, err := g.run(ctx, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE", "GOFLAGS", "GOFIPS140")
 	if err != nil {
 		return "", 0, fmt.Errorf("nommu: go env: %w %s", err, bytes.TrimSpace(stderr))
 	}
-	var env struct{ GOROOT, GOVERSION, GOMODCACHE, GOFLAGS string }
+	var env struct{ GOROOT, GOVERSION, GOMODCACHE, GOFLAGS, GOFIPS140 string }
 	if err := json.Unmarshal(out, &env); err != nil {
 		return "", 0, fmt.Errorf("nommu: output of go env: %w", err)
 	}
 	if err := checkGoflags(env.GOFLAGS); err != nil {
 		return "", 0, err
+	}
+	if f := env.GOFIPS140; f != "" && f != "off" {
+		return "", 0, inputErrorf("GOFIPS140=%s is set, and FIPS 140-3 mode is not for this target: its packages are not to be edited", f)
 	}
 	rest, ok := strings.CutPrefix(env.GOVERSION, "go1.")
 	digits := rest[:len(rest)-len(strings.TrimLeft(rest, "0123456789"))]

@@ -147,6 +147,9 @@ func TestBuildRefuses(t *testing.T) {
 		{"CGO_ENABLED", map[string]string{"main.go": main}, Options{Env: []string{"CGO_ENABLED=1"}}, "CGO_ENABLED=1"},
 		{"plugin", map[string]string{"main.go": main}, Options{Args: []string{"-buildmode=plugin"}}, "-buildmode=plugin is not for this target"},
 		{"GOFLAGS", map[string]string{"main.go": main}, Options{Env: []string{"GOFLAGS=-race"}}, "in GOFLAGS: -race is not for this target"},
+		{"quoted GOFLAGS", map[string]string{"main.go": main}, Options{Env: []string{"GOFLAGS='-n'"}}, "in GOFLAGS: -n is not for this target"},
+		{"go env -w", map[string]string{"main.go": main, "env": "GOFLAGS='-buildmode=pie'\n"}, Options{Env: []string{"GOENV=DIR/env", "GOFLAGS="}}, "in GOFLAGS: -buildmode=pie is not for this target"},
+		{"FIPS mode", map[string]string{"main.go": main}, Options{Env: []string{"GOFIPS140=latest"}}, "GOFIPS140=latest"},
 		{"race", map[string]string{"main.go": main}, Options{Args: []string{"-race"}}, "-race is not for this target"},
 		{"too large", map[string]string{"main.go": "package main\n\nvar a [64 << 20]byte\n\nfunc main() { println(&a) }\n"}, Options{}, "KiB, and the kernel's largest block is 4096 KiB: build the kernel with KCFLAGS=-DCONFIG_ARCH_FORCE_MAX_ORDER=15"},
 		{"another release of Go", map[string]string{"main.go": main}, Options{Env: []string{fakeGo + `{"GOROOT":"/none","GOVERSION":"go1.24.1"}`}}, "the go command is go1.24.1"},
@@ -157,7 +160,8 @@ func TestBuildRefuses(t *testing.T) {
 			dir := files(t, c.files)
 			out := filepath.Join(dir, "out")
 			c.opts.Dir = dir
-			for _, e := range c.opts.Env {
+			for i, e := range c.opts.Env {
+				c.opts.Env[i] = strings.ReplaceAll(e, "DIR", dir)
 				if answer, ok := strings.CutPrefix(e, fakeGo); ok {
 					t.Setenv("PATH", goThatSays(t, answer))
 				}
@@ -172,6 +176,22 @@ func TestBuildRefuses(t *testing.T) {
 				t.Error("there is an output file")
 			}
 		})
+	}
+}
+
+// What the environment asks of the linker is not for this target, and is not
+// done. What the go command says by standard output is passed on.
+func TestBuildEnvironment(t *testing.T) {
+	dir := files(t, map[string]string{"go.mod": goMod, "main.go": "package main\n\nfunc main() {}\n", "bad/bad.go": "package bad\n\nvar a int = \"\"\n"})
+	out := filepath.Join(dir, "out")
+	if err := Build(t.Context(), Options{Dir: dir, Env: []string{"GO_EXTLINK_ENABLED=1"}, Args: []string{"-o", out, "."}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := Inspect(out); err != nil {
+		t.Error(err)
+	}
+	if err := Build(t.Context(), Options{Dir: dir, Args: []string{"-json", "./bad"}}); err == nil || !strings.Contains(err.Error(), "bad/bad.go:3:13") {
+		t.Errorf("got %v", err)
 	}
 }
 

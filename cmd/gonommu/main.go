@@ -10,7 +10,8 @@
 //
 //	build does what go build does, for GOOS=linux GOARCH=riscv64 and no MMU.
 //	Its flags are those of go build: -o, -tags, -ldflags, -trimpath and others.
-//	test -c builds test binaries in the same way.
+//	test -c builds test binaries in the same way. Flags that mean nothing for this
+//	target are refused, in GOFLAGS and in the file of go env -w as well.
 //
 //	info prints what a file made by it needs.
 //
@@ -113,6 +114,9 @@ func build(ctx context.Context, stderr io.Writer, o nommu.Options) error {
 		}
 		if err != nil {
 			return usagef("-%s %s: %w", name, value, err)
+		}
+		if name == "stack" && o.Stack == 0 || name == "maxorder" && o.MaxOrder == 0 { // which is the default, to Build
+			return usagef("-%s %s: it must be above 0", name, value)
 		}
 	}
 	o.Args = rest

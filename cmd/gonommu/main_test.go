@@ -62,6 +62,8 @@ func TestBadUsage(t *testing.T) {
 		{"build -stack 1Q .", "-stack 1Q: not a size"},
 		{"build -stack 4K .", "a stack of 4096 bytes"},
 		{"build -maxorder=30 .", "a MAX_PAGE_ORDER of 30"},
+		{"build -maxorder=0 .", "-maxorder 0: it must be above 0"},
+		{"build -stack 0K .", "-stack 0K: it must be above 0"},
 		{"build -maxorder=x .", "-maxorder x:"},
 		{"build -race .", "-race is not for this target"},
 		{"build -buildmode=plugin .", "-buildmode=plugin is not for this target"},

@@ -30,7 +30,8 @@
 //	migrate changes the imports of os/exec in the Go files of a module to
 //	vspawn/exec, and lists the places that need a person: where a command goes
 //	to another package, say. Without directories it takes ./... as the go
-//	command does. With -n it changes nothing.
+//	command does. With -n it changes nothing. A changed file keeps its owner, its
+//	mode and its other names; symbolic links to files are left alone.
 //
 //	A program without a slash in its name is searched in PATH. The child gets
 //	our descriptors 0, 1 and 2, and no others but by -fd, -open

@@ -26,7 +26,7 @@ const (
 )
 
 // migrate is the command of this name. Nothing is written unless every file
-// could be read.
+// could be read, and those to be changed can be written.
 func migrate(stdout io.Writer, args []string) error {
 	dry := false
 	if len(args) > 0 && (args[0] == "-n" || args[0] == "--dry-run") {
@@ -47,6 +47,11 @@ func migrate(stdout io.Writer, args []string) error {
 		}
 		done = append(done, m)
 	}
+	if !dry {
+		if err := writable(done); err != nil {
+			return err
+		}
+	}
 	verb := "changed"
 	if dry {
 		verb = "would change"
@@ -55,7 +60,7 @@ func migrate(stdout io.Writer, args []string) error {
 	for _, m := range done {
 		if m.src != nil {
 			if !dry {
-				if err := replaceFile(m.name, m.src); err != nil {
+				if err := rewrite(m.name, m.old, m.src); err != nil {
 					return err
 				}
 			}
@@ -75,6 +80,21 @@ func migrate(stdout io.Writer, args []string) error {
 	return nil
 }
 
+// writable checks that the files that change may be written.
+func writable(all []*migration) error {
+	for _, m := range all {
+		if m.src == nil {
+			continue
+		}
+		f, err := os.OpenFile(m.name, os.O_WRONLY, 0)
+		if err != nil {
+			return errUsage("migrate: nothing was changed: " + err.Error())
+		}
+		f.Close()
+	}
+	return nil
+}
+
 // goFiles finds the files that the patterns name: directories, and with /...
 // all below them that belong to the same module.
 func goFiles(patterns []string) (files []string, err error) {
@@ -87,6 +107,7 @@ func goFiles(patterns []string) (files []string, err error) {
 		if info, err := os.Stat(root); err != nil || !info.IsDir() {
 			return nil, errUsage(fmt.Sprintf("migrate: %s is not a directory: want one, or one with /... for all below it", p))
 		}
+		root += "/" // the directory itself, and not a symbolic link to it
 		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
@@ -120,6 +141,7 @@ func foreign(dir string) bool {
 // A migration is what becomes of a file.
 type migration struct {
 	name  string
+	old   []byte
 	src   []byte // nil if it stays as it is
 	notes []note
 
@@ -138,7 +160,7 @@ func newMigration(name string) (*migration, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &migration{name: name, fset: token.NewFileSet()}
+	m := &migration{name: name, old: old, fset: token.NewFileSet()}
 	if m.file, err = parser.ParseFile(m.fset, name, old, parser.SkipObjectResolution); err != nil {
 		return nil, errUsage("migrate: nothing was changed: " + err.Error())
 	}
@@ -291,24 +313,39 @@ func exported(d ast.Decl) map[string]ast.Node {
 	return types
 }
 
-// replaceFile puts data in the file's place at once, so that a program that is
-// interrupted leaves no half of it.
-func replaceFile(name string, data []byte) error {
-	info, err := os.Stat(name)
+// rewrite gives a file other text. It is the same file afterwards, with its
+// owner, mode, links and attributes, which a new one in its place would have
+// only as far as we may give them, and know of them. What a rename would be good
+// for, that the text is never lost in between, a copy of it does, which lies
+// beside the file until the new text is on the disk.
+func rewrite(name string, old, new []byte) (err error) {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".vspawn-*.go")
+	defer func() { err = errors.Join(err, f.Close()) }()
+	// The go command passes over names that begin with a dot.
+	spare, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".old-*")
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(info.Mode().Perm()), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), name)
+	_, err = spare.Write(old)
+	if err = errors.Join(err, spare.Sync(), spare.Close()); err == nil {
+		if err = overwrite(f, new); err != nil {
+			if again := overwrite(f, old); again != nil {
+				return fmt.Errorf("%w; %w: its text is in %s", err, again, spare.Name())
+			}
+		}
 	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+	return errors.Join(err, os.Remove(spare.Name()))
+}
+
+func overwrite(f *os.File, text []byte) error {
+	if _, err := f.WriteAt(text, 0); err != nil {
+		return err
 	}
-	return nil
+	if err := f.Truncate(int64(len(text))); err != nil {
+		return err
+	}
+	return f.Sync()
 }

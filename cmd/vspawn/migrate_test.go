@@ -3,10 +3,18 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // files lays out a tree of files for a test, in which it then works.
@@ -85,7 +93,7 @@ next: go get github.com/vspawn/vspawn/vspawn/exec && go vet ./...
 				t.Errorf("%s: %v, got\n%s\nwant\n%s", name, err, got, text)
 			}
 		}
-		if left, _ := filepath.Glob(".vspawn*"); left != nil {
+		if left, _ := filepath.Glob(".*"); left != nil {
 			t.Errorf("left behind: %s", left)
 		}
 	}
@@ -103,6 +111,122 @@ next: go get github.com/vspawn/vspawn/vspawn/exec && go vet ./...
 	})
 	if info, err := os.Stat("main.go"); err != nil || info.Mode().Perm() != 0o640 {
 		t.Error(info.Mode(), err)
+	}
+}
+
+const importer = "package p\n\nimport \"os/exec\"\n\nvar C *exec.Cmd\n"
+
+// migrated gives the status of the command in a child, and what it says.
+func migrated(t *testing.T, user int, limits ...string) (status int, text string) {
+	t.Helper()
+	var out, err strings.Builder
+	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{"vspawn", "run"}, limits, []string{"/proc/self/exe", "vspawn", "migrate"})...)
+	cmd.Env = append(os.Environ(), asChild+"=1")
+	cmd.Stdout, cmd.Stderr = &out, &err
+	if os.Getuid() == 0 {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}}
+	}
+	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), out.String() + err.String()
+}
+
+// A file that was changed is the same file: its owner, group, mode, other names
+// and attributes are what they were.
+func TestMigrateKeepsTheFile(t *testing.T) {
+	files(t, map[string]string{"a.go": importer})
+	if os.Getuid() == 0 {
+		if err := os.Chown("a.go", 1234, 2345); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Link("a.go", "link"), os.Chmod("a.go", 0o604|os.ModeSticky)); err != nil {
+		t.Fatal(err)
+	}
+	attribute := unix.Setxattr("a.go", "user.vspawn", []byte("x"), 0) // not every file system has them
+	var was, is unix.Stat_t
+	if err := unix.Stat("a.go", &was); err != nil {
+		t.Fatal(err)
+	}
+	if status := run(io.Discard, os.Stderr, []string{"migrate"}); status != 0 {
+		t.Fatal("status ", status)
+	}
+	if err := unix.Stat("a.go", &is); err != nil {
+		t.Fatal(err)
+	}
+	if is.Ino != was.Ino || is.Uid != was.Uid || is.Gid != was.Gid || is.Mode != was.Mode || is.Nlink != was.Nlink {
+		t.Errorf("got %+v\nwas %+v", is, was)
+	}
+	if text, err := os.ReadFile("link"); err != nil || !strings.Contains(string(text), ownExec) {
+		t.Errorf("by its other name: %s, %v", text, err)
+	}
+	if n, err := unix.Getxattr("a.go", "user.vspawn", nil); attribute == nil && (n != 1 || err != nil) {
+		t.Error("the attribute is gone: ", err)
+	}
+}
+
+// A directory may be named by a symbolic link. One to a file is left alone: the
+// file may be another module's.
+func TestMigrateLinks(t *testing.T) {
+	files(t, map[string]string{"real/a.go": importer, "other": importer})
+	if err := errors.Join(os.Symlink("real", "dir"), os.Symlink("../other", "real/b.go")); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	status := run(&out, os.Stderr, []string{"migrate", "dir"})
+	if status != 0 || !strings.HasPrefix(out.String(), "dir/a.go: changed\n") || !strings.Contains(out.String(), "\nchanged 1 of 1 files") {
+		t.Errorf("status %d, %s", status, &out)
+	}
+	if text, err := os.ReadFile("other"); err != nil || string(text) != importer {
+		t.Errorf("%s, %v", text, err)
+	}
+	if link, err := os.Readlink("real/b.go"); err != nil || link != "../other" {
+		t.Error(link, err)
+	}
+}
+
+// If one file must not be written, none is.
+func TestMigrateReadOnly(t *testing.T) {
+	files(t, map[string]string{"a.go": importer, "b.go": importer})
+	const user = 1234
+	for name, mode := range map[string]os.FileMode{".": 0o755, "a.go": 0o644, "b.go": 0o444} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+		if os.Getuid() == 0 {
+			if err := os.Chown(name, user, user); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if status, text := migrated(t, user); status != 2 || !strings.Contains(text, "nothing was changed: open b.go: permission denied\n") {
+		t.Errorf("status %d, %s", status, text)
+	}
+	unchanged(t, "a.go", "b.go")
+}
+
+// When a file can't be written to its end, its text is as before. It may be
+// half written by then, as the new text is the longer one.
+func TestMigrateFull(t *testing.T) {
+	files(t, map[string]string{"a.go": importer})
+	status, text := migrated(t, os.Getuid(), "-ignore", "XFSZ", "-rlimit", fmt.Sprint("fsize=", len(importer)+5))
+	if status != exitCantRun || !strings.Contains(text, "a.go: file too large") {
+		t.Errorf("status %d, %s", status, text)
+	}
+	unchanged(t, "a.go")
+}
+
+// unchanged checks that the files, and no others, are there as before.
+func unchanged(t *testing.T, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		if text, err := os.ReadFile(name); err != nil || string(text) != importer {
+			t.Errorf("%s: %v, %s", name, err, text)
+		}
+	}
+	if all, err := os.ReadDir("."); err != nil || len(all) != len(names) {
+		t.Error(all, err)
 	}
 }
 

@@ -3,6 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -125,6 +128,30 @@ func TestVerdict(t *testing.T) {
 	} {
 		if got := verdict(tt.results); got != tt.want {
 			t.Errorf("%+v: %v, want %v", tt.results, got, tt.want)
+		}
+	}
+}
+
+// What make is told reaches the rig as it was typed, through shells that drop
+// variables with a "-" in their names too.
+func TestMakePassesOptions(t *testing.T) {
+	for _, how := range []string{"argument", "environment"} {
+		options := []string{"KERNEL_riscv64-nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1"}
+		cmd := exec.Command("make", "-C", filepath.Join("..", ".."), "--no-print-directory", "--eval=show: ; @env", "show")
+		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+		if how == "argument" {
+			cmd.Args = append(cmd.Args, options...)
+		} else {
+			cmd.Env = append(cmd.Env, options...)
+		}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for _, want := range []string{"KERNEL_riscv64_nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1"} {
+			if !strings.Contains("\n"+string(out), "\n"+want+"\n") {
+				t.Errorf("by %s: no %s in\n%s", how, want, out)
+			}
 		}
 	}
 }

@@ -451,7 +451,7 @@ func TestFailingStep(t *testing.T) {
 		leavesNothing(t, f.want.Step+" "+f.want.Field, func(t *testing.T) {
 			switch {
 			case f.nr == unix.SYS_CLOSE_RANGE && !features.CloseRangeCloexec:
-				t.Skip("there is no close_range, and what is done instead can't fail")
+				t.Skip("there is no CLOSE_RANGE_CLOEXEC (Linux 5.11), and what is done instead can't fail")
 			case f.nr == unix.SYS_RT_SIGACTION && !features.ClearSighand:
 				f.want = vspawn.Error{Step: "rt_sigaction", Field: "DefaultSignals"} // the first of them resets a handler
 			case f.attr.Landlock != nil:

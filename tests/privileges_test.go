@@ -201,10 +201,10 @@ func needLandlock(t *testing.T, abi int) {
 	helper.SkipEmulated(t, "Landlock")
 	v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
 	if errno != 0 {
-		t.Skip("no Landlock: ", errno)
+		t.Skip("no Landlock (Linux 5.13): ", errno)
 	}
 	if int(v) < abi {
-		t.Skipf("this kernel's Landlock is version %d, older than %d", v, abi)
+		t.Skipf("this kernel's Landlock is version %d, older than %d (4 is Linux 6.7, 6 is 6.12)", v, abi)
 	}
 }
 

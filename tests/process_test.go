@@ -159,7 +159,7 @@ func TestEnds(t *testing.T) {
 func TestKillCgroup(t *testing.T) {
 	dir, _ := cgroup(t)
 	if err := vspawn.KillCgroup(int(dir.Fd())); errors.Is(err, unix.ENOENT) && !newEnough(5, 14) {
-		t.Skip("the kernel has no cgroup.kill: ", err)
+		t.Skip("the kernel has no cgroup.kill (Linux 5.14): ", err)
 	}
 	other := waiting(t, &vspawn.Attr{})
 	var members []*vspawn.Process

@@ -133,7 +133,7 @@ func needCoreSched(t *testing.T) {
 	case unix.ENODEV:
 		t.Skip("no core here has more than one thread")
 	default:
-		t.Skip("the kernel was built without CONFIG_SCHED_CORE: ", err)
+		t.Skip("the kernel has no CONFIG_SCHED_CORE (Linux 5.14): ", err)
 	}
 }
 

@@ -228,7 +228,11 @@ func TestConsole(t *testing.T) {
 // Whatever must not be on a console is found, in a line without an end too, and
 // where such a line is cut.
 func TestConsoleBad(t *testing.T) {
-	for _, bad := range badConsole {
+	words := []string{"Kernel panic", "BUG:", "Oops", "KVM internal error"}
+	if !slices.Equal(badConsole, words) {
+		t.Errorf("a console must not say %q; want %q", badConsole, words)
+	}
+	for _, bad := range words {
 		if len(bad) > longestBad {
 			t.Errorf("%q is longer than longestBad", bad)
 		}

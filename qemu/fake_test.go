@@ -272,7 +272,10 @@ func runFake(name string, args []string) {
 		if err := os.WriteFile(os.Getenv(fakeStarted), nil, 0o644); err != nil {
 			panic(err)
 		}
-		time.Sleep(time.Hour)
+		for {
+			l.send(wire.Record{Kind: wire.Output, Binary: binaries[0], Data: []byte("    a.go:1: here\n")})
+			time.Sleep(10 * time.Millisecond)
+		}
 	}
 	fakes[name].say(l)
 }

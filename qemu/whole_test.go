@@ -14,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
@@ -144,6 +145,29 @@ func TestNoKernel(t *testing.T) {
 	}
 }
 
+// A run that leaves no test, or only such as can't run here, has not passed; a part
+// of the tests that somebody asked for may be of the second kind.
+func TestConclude(t *testing.T) {
+	skipped := []*Test{{Outcome: Skip}}
+	for _, x := range []struct {
+		tests []*Test
+		shard bool
+		want  bool
+	}{
+		{nil, false, false},
+		{nil, true, false},
+		{skipped, false, false},
+		{skipped, true, true},
+		{[]*Test{{Outcome: Skip}, {Outcome: Pass}}, false, true},
+	} {
+		r := &Result{Tests: x.tests}
+		r.conclude(x.shard)
+		if r.Passed() != x.want {
+			t.Errorf("%d tests, a part: %v: passed %v, %q", len(x.tests), x.shard, r.Passed(), r.Problems)
+		}
+	}
+}
+
 // interruptedDir makes another process of this binary run a fake that stays.
 const interruptedDir = "QEMU_TEST_INTERRUPTED"
 
@@ -151,8 +175,17 @@ const interruptedDir = "QEMU_TEST_INTERRUPTED"
 // no test has failed.
 func TestInterruptedRig(t *testing.T) {
 	if os.Getenv(interruptedDir) != "" {
-		ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt)
-		defer stop()
+		// The rig is the last to know: by then whoever else of it ends by the
+		// signal has ended.
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, os.Interrupt)
+		go func() {
+			<-signals
+			time.Sleep(time.Second)
+			cancel()
+		}()
 		c := fakeConfig(t, fakeStay)
 		c.Run = "Test" // in one guest
 		results, err := Run(ctx, c)

@@ -92,12 +92,27 @@ func TestStatus(t *testing.T) {
 		{fmt.Errorf("image: %w", &initramfs.InputError{Err: errors.New("no such package")}), 2},
 		{errMissed, 2},
 		{mainErr(t.Context(), []string{"dance"}), 2},
-		{mainErr(t.Context(), []string{"test"}), 2}, // this is not the module's folder
 		{mainErr(t.Context(), nil), 2},
 	} {
 		if got := status(tt.err); got != tt.want {
 			t.Errorf("status of %v: %d, want %d", tt.err, got, tt.want)
 		}
+	}
+}
+
+// Elsewhere than in the module's folder nothing begins but what needs none of it.
+func TestElsewhere(t *testing.T) {
+	for _, c := range commands() {
+		if c.anywhere {
+			continue
+		}
+		if err := mainErr(t.Context(), []string{c.name}); status(err) != 2 || !strings.Contains(err.Error(), "go.mod") {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	t.Chdir(filepath.Join("..", ".."))
+	if err := inModule(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -89,7 +89,7 @@ type Record struct {
 // What one record holds at most of what a test can make as long as it likes. JSON
 // may take six bytes for one.
 const (
-	maxTests  = 500 // names; one is as long as somebody has written it
+	maxTests  = 128 << 10 // of names, which take one byte for one
 	maxStatus = 16 << 10
 	maxLeaked = 20
 	maxName   = 4 << 10
@@ -109,11 +109,13 @@ func Fit(r Record) []Record {
 		}
 	}
 	var all []Record
-	for len(r.Tests) > maxTests {
-		part := r
-		part.Tests, part.More = r.Tests[:maxTests], true
-		all = append(all, part)
-		r.Tests = r.Tests[maxTests:]
+	for size, i := 0, 0; i < len(r.Tests); i++ {
+		if size += len(r.Tests[i]); size > maxTests && i > 0 {
+			part := r
+			part.Tests, part.More = r.Tests[:i], true
+			all = append(all, part)
+			r.Tests, size, i = r.Tests[i:], 0, -1
+		}
 	}
 	return append(all, r)
 }

@@ -14,7 +14,7 @@ func TestFit(t *testing.T) {
 	var tests, leaked []string
 	long := strings.Repeat(worst, 1<<20)
 	for i := range 3000 {
-		tests = append(tests, fmt.Sprintf("Test%d%s", i, strings.Repeat("x", 100)))
+		tests = append(tests, fmt.Sprintf("Test%d%s", i, strings.Repeat("x", 1000)))
 		leaked = append(leaked, long)
 	}
 	r := Record{Kind: List, Binary: "b", Tests: tests, Status: long, Leaked: leaked, Data: make([]byte, MaxOutput)}

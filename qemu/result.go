@@ -38,7 +38,8 @@ func (t *Test) Top() string {
 	return top
 }
 
-var logLine = regexp.MustCompile(`^\s+\S+\.go:\d+: (.*)`)
+// A helper that logs for another leaves two places before the text.
+var logLine = regexp.MustCompile(`^\s+(?:\S+\.go:\d+: )+(.*)`)
 
 // Reason is why a test was skipped.
 func (t *Test) Reason() string {

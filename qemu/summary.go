@@ -136,23 +136,31 @@ func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// writeSkips counts the reasons of all skips.
+// writeSkips counts the reasons of all skips, and names together the targets that
+// skip as many for the same.
 func writeSkips(w io.Writer, results []*Result) {
+	type skip struct {
+		n      int
+		reason string
+	}
+	var order []skip
+	on := map[skip][]string{}
 	for _, r := range results {
 		counts := map[string]int{}
-		var reasons []string
 		for _, t := range r.Tests {
-			if t.Outcome != Skip {
-				continue
+			if t.Outcome == Skip {
+				counts[t.Reason()]++
 			}
-			reason := t.Reason()
-			if counts[reason] == 0 {
-				reasons = append(reasons, reason)
+		}
+		for _, reason := range slices.Sorted(maps.Keys(counts)) {
+			s := skip{counts[reason], reason}
+			if on[s] == nil {
+				order = append(order, s)
 			}
-			counts[reason]++
+			on[s] = append(on[s], r.Target.Title())
 		}
-		for _, reason := range reasons {
-			fmt.Fprintf(w, "skipped on %s: %d × %s\n", r.Target.Title(), counts[reason], reason)
-		}
+	}
+	for _, s := range order {
+		fmt.Fprintf(w, "skipped %d × %s: on %s\n", s.n, s.reason, strings.Join(on[s], ", "))
 	}
 }

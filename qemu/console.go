@@ -107,7 +107,9 @@ func (c *console) line(s string) {
 	}
 	for _, bad := range badConsole {
 		if strings.Contains(s, bad) {
-			c.bad = append(c.bad, s)
+			if len(c.bad) < consoleTail {
+				c.bad = append(c.bad, s)
+			}
 			break
 		}
 	}

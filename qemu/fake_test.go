@@ -76,14 +76,17 @@ func (l *liar) chosen(binary string) []string {
 }
 
 // results is the output of a binary whose tests end so.
-func results(end string, names ...string) []byte {
+func results(outcome string, names ...string) []byte {
 	var b bytes.Buffer
 	for _, name := range names {
-		fmt.Fprintf(&b, "\x16=== RUN   %s\n\x16--- %s: %s (0.00s)\n", name, end, name)
+		fmt.Fprintf(&b, "\x16=== RUN   %s\n\x16--- %s: %s (0.00s)\n", name, outcome, name)
 	}
-	fmt.Fprintf(&b, "\x16=== NAME  \n%s\n", end)
+	b.Write(end(outcome))
 	return b.Bytes()
 }
+
+// end is how a test binary's output ends.
+func end(outcome string) []byte { return fmt.Appendf(nil, "\x16=== NAME  \n\x16%s\n", outcome) }
 
 // runs are the records of one binary.
 func runs(binary, status string, output []byte) []wire.Record {
@@ -131,6 +134,34 @@ var fakes = map[string]fake{
 		l.send(rs...)
 		l.done()
 	}},
+	"lists-in-reverse": {passed: true, say: func(l *liar) { // by which each part would choose its own half
+		rs := l.honest()
+		for i, r := range rs {
+			if r.Kind == wire.List && strings.Contains(l.append, wire.ShardEnv+"=2/") {
+				rs[i].Tests = slices.Clone(r.Tests)
+				slices.Reverse(rs[i].Tests)
+			}
+		}
+		l.send(rs...)
+		l.done()
+	}},
+	"lists-one-twice": {want: "of which 1 are the same", say: with(func(_ *liar, r *wire.Record) bool {
+		if r.Kind == wire.List {
+			r.Tests = append(slices.Clone(r.Tests), r.Tests[0])
+		}
+		return true
+	})},
+	"fails-then-passes": {want: "ran these more than once: Test", say: with(func(l *liar, r *wire.Record) bool {
+		return prints(r, append(bytes.TrimSuffix(results("FAIL", l.chosen(binaries[0])[0]), end("FAIL")), results("PASS", l.chosen(binaries[0])...)...))
+	})},
+	"says-FAIL-at-its-end": {want: "did not say PASS at its end", say: with(func(l *liar, r *wire.Record) bool {
+		return prints(r, append(bytes.TrimSuffix(results("PASS", l.chosen(binaries[0])...), end("PASS")), end("FAIL")...))
+	})},
+	"sends-rubbish-and-stays": {want: "the guest sent what is no event", say: func(l *liar) {
+		l.send(l.lists()...)
+		fmt.Fprintln(l.port, "PASS")
+		time.Sleep(time.Hour)
+	}},
 	"says-nothing":         {say: func(*liar) {}, want: "ended before its first event"},
 	"boots-only":           {say: func(l *liar) { l.send(l.lists()[0]) }, want: "without its closing record"},
 	"ends-while-it-lists":  {say: func(l *liar) { l.send(l.lists()[:2]...) }, want: "without its closing record"},
@@ -143,7 +174,7 @@ var fakes = map[string]fake{
 	"runs-one-of-two":      {want: `ran none of the 8 tests of misbehave[noinline]`, say: with(func(_ *liar, r *wire.Record) bool { return r.Kind == wire.List || !last(r) })},
 	"runs-one-and-owns-up": {want: `ran none of the 8 tests of misbehave[noinline]`, say: with(ownsUp)},
 	"prints-nothing":       {want: "did not run 8 of its tests", say: with(func(_ *liar, r *wire.Record) bool { return r.Kind != wire.Output })},
-	"prints-pass-only":     {want: "did not run 8 of its tests", say: with(func(_ *liar, r *wire.Record) bool { return prints(r, []byte("PASS\n")) })},
+	"prints-pass-only":     {want: "did not run 8 of its tests", say: with(func(_ *liar, r *wire.Record) bool { return prints(r, []byte("\x16PASS\n")) })},
 	"prints-half":          {want: "did not run 4 of its tests", say: with(func(l *liar, r *wire.Record) bool { return prints(r, results("PASS", l.chosen(binaries[0])[:4]...)) })},
 	"stops-in-a-test":      {want: "", say: with(func(l *liar, r *wire.Record) bool { return prints(r, unfinished(l.chosen(binaries[0]))) })},
 	"passes-another-test": {want: "ran what was not to run: TestGhost", say: with(func(l *liar, r *wire.Record) bool {
@@ -211,7 +242,7 @@ func prints(r *wire.Record, output []byte) bool {
 // unfinished is the output of a binary that ends in its last test.
 func unfinished(names []string) []byte {
 	n := len(names) - 1
-	return append(bytes.TrimSuffix(results("PASS", names[:n]...), []byte("\x16=== NAME  \nPASS\n")), "\x16=== RUN   "+names[n]+"\n"...)
+	return append(bytes.TrimSuffix(results("PASS", names[:n]...), end("PASS")), "\x16=== RUN   "+names[n]+"\n"...)
 }
 
 func status(r *wire.Record, s string) bool {
@@ -252,6 +283,7 @@ func runFake(name string, args []string) {
 	if err != nil {
 		panic(err)
 	}
+	slices.Sort(names)
 	for _, b := range binaries {
 		l.tests[b] = names
 	}

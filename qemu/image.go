@@ -3,6 +3,7 @@ package qemu
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -86,6 +87,10 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 		bins, err := tc.Tests(ctx, noInline, packages[noInline]...)
 		if err != nil {
 			return p, err
+		}
+		// One whose files are all for another system would be gone without a word.
+		if len(bins) != len(packages[noInline]) {
+			return p, fmt.Errorf("of %d packages %d have tests for linux/%s: %s", len(packages[noInline]), len(bins), tc.GOARCH, strings.Join(packages[noInline], " "))
 		}
 		for _, b := range bins {
 			base := path.Base(b.Package)

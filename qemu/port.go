@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	vmtest "github.com/hugelgupf/vmtest/qemu"
 
@@ -27,13 +28,14 @@ const (
 )
 
 // eventPort gives the machine the event port. What comes is sent to events, which
-// is closed at its end. An error says what the guest sent that is no event.
+// is closed at its end. What the guest sent that is no event is told to failed, at
+// once: the guest may live on.
 //
 // vmtest's own reader, qevent, is not used: it ends the whole rig by a panic when
 // a guest says twice that it is done, and reads no line longer than 64 KiB. And
 // what QEMU has written to its pseudoterminal is lost when it ends, while a pipe
 // keeps it.
-func eventPort(device string, events chan<- wire.Record, failed *error) vmtest.Fn {
+func eventPort(device string, events chan<- wire.Record, failed chan<- error) vmtest.Fn {
 	return func(alloc *vmtest.IDAllocator, o *vmtest.Options) error {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -55,25 +57,32 @@ func eventPort(device string, events chan<- wire.Record, failed *error) vmtest.F
 				w.Close()
 				return nil
 			}
-			*failed = readEvents(r, events)
+			// Some process of QEMU's may have the other end, and outlive it.
+			stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Now().Add(portGrace)) })
+			defer stop()
+			if err := readEvents(r, events); err != nil {
+				failed <- err
+				io.Copy(io.Discard, r) // or QEMU waits
+			}
 			return nil
 		})
 		return nil
 	}
 }
 
+// portGrace is how long what is left in the port may take to be read once QEMU has
+// ended.
+const portGrace = 10 * time.Second
+
 // readEvents sends the records of all lines, up to the end or the first line that
-// is none. Then it reads on, so that QEMU doesn't block.
+// is none.
 func readEvents(r io.Reader, events chan<- wire.Record) error {
 	in := bufio.NewReaderSize(r, wire.MaxLine)
-	defer io.Copy(io.Discard, in)
 	for done := false; ; {
 		line, err := in.ReadSlice('\n')
 		switch {
-		case err == io.EOF && len(line) == 0:
-			return nil
-		case err == io.EOF:
-			return nil // cut short by the guest's end, of which the missing closing record tells
+		case err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded):
+			return nil // of half a line tells that there is no closing record
 		case errors.Is(err, bufio.ErrBufferFull):
 			return fmt.Errorf("the guest sent an event of more than %d bytes", wire.MaxLine)
 		case err != nil:

@@ -119,6 +119,12 @@ func (r *Result) conclude(shard bool) {
 
 // add takes in another guest's result of the same target.
 func (r *Result) add(other *Result) {
+	if r.start.IsZero() {
+		r.start, r.Wall = other.start, other.Wall
+	}
+	if other.start.IsZero() {
+		other.start = r.start
+	}
 	end := r.start.Add(r.Wall)
 	if e := other.start.Add(other.Wall); e.After(end) {
 		end = e

@@ -46,6 +46,8 @@ type session struct {
 	booted bool
 	done   *wire.Record
 	at     string              // the binary that runs
+	last   string              // what test2json said of the binary itself
+	again  []string            // tests of the binary that began or ended twice
 	listed map[string][]string // all tests of a binary, as it says itself
 	chosen map[string][]string // those that it must run
 	begun  map[string]bool
@@ -68,8 +70,8 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	// What nobody takes holds up QEMU, so the events are taken from it at once,
 	// and gone through in their own time.
 	received := make(chan wire.Record)
-	var portErr error // once received is closed
-	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), eventPort(s.target.Serial, received, &portErr))
+	failed := make(chan error, 1)
+	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), eventPort(s.target.Serial, received, failed))
 	if err != nil {
 		s.console.Close()
 		if ctx.Err() != nil {
@@ -77,6 +79,7 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 		} else {
 			s.res.problem("QEMU did not start: %v", err)
 		}
+		s.res.start, s.res.Wall = s.start, time.Since(s.start)
 		return s.res
 	}
 	events := unbounded(received)
@@ -101,15 +104,14 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 		case rec, ok := <-events:
 			if !ok {
 				events = nil
-				if portErr != nil {
-					giveUp("%v", portErr)
-				}
 				continue
 			}
 			idle.Reset(s.limits.Idle)
 			if err := s.record(rec); err != nil {
 				giveUp("%v", err)
 			}
+		case err := <-failed:
+			giveUp("%v", err)
 		case <-full:
 			full = nil
 			giveUp("the console says more than %d MiB%s", maxConsole>>20, s.where())
@@ -224,6 +226,9 @@ func (s *session) record(r wire.Record) error {
 			return err
 		}
 		s.current, s.at, s.begun[r.Binary] = c, r.Binary, true
+		s.mu.Lock()
+		s.last, s.again = "", nil
+		s.mu.Unlock()
 		s.say(func(st *Status) { st.Binary, st.Test = r.Binary, "" })
 	case wire.Output:
 		if s.current == nil || s.at != r.Binary {
@@ -261,11 +266,16 @@ func (s *session) record(r wire.Record) error {
 
 // event takes in what a test says of itself.
 func (s *session) event(binary string, e testEvent) {
+	s.mu.Lock()
 	if e.Test == "" {
+		s.last = e.Action
+		s.mu.Unlock()
 		return
 	}
-	s.mu.Lock()
 	t := s.res.find(binary, e.Test)
+	if t.Outcome != Unfinished && e.Action != "output" || t.began && e.Action == "run" {
+		s.again = append(s.again, e.Test)
+	}
 	top := !strings.Contains(e.Test, "/")
 	switch e.Action {
 	case "run":
@@ -313,6 +323,12 @@ func (s *session) end(r wire.Record) {
 	for _, t := range s.res.Tests {
 		bad = bad || t.Binary == r.Binary && (t.Outcome == Fail || t.Outcome == Unfinished)
 	}
+	if len(s.again) > 0 {
+		s.res.problem("%s ran these more than once: %s", r.Binary, few(s.again))
+	}
+	if r.Status == "" && !bad && s.last != "pass" && s.last != "skip" {
+		s.res.problem("%s ended well, but did not say PASS at its end", r.Binary)
+	}
 	// A failed test explains exit status 1, and only that.
 	if r.Status != "" && !(bad && r.Status == "exit status 1") {
 		s.res.problem("%s ended with %s", r.Binary, r.Status)
@@ -343,6 +359,10 @@ func (s *session) list(r wire.Record) error {
 		return nil
 	}
 	b, listed := &s.suites[i], s.listed[r.Binary]
+	slices.Sort(listed)
+	if unique := slices.Compact(slices.Clone(listed)); len(unique) < len(listed) {
+		s.res.problem("%s lists %d tests, of which %d are the same as others", r.Binary, len(listed), len(listed)-len(unique))
+	}
 	without := func(a, b []string) []string {
 		return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
-const passing = "\x16=== RUN   TestA\n\x16--- PASS: TestA (0.25s)\n\x16=== NAME  \nPASS\n"
+const passing = "\x16=== RUN   TestA\n\x16--- PASS: TestA (0.25s)\n\x16=== NAME  \n\x16PASS\n"
 
 // play judges a guest that sends records and has said text on its console.
 func play(t *testing.T, text string, vmErr error, records ...wire.Record) *Result {
@@ -108,7 +108,7 @@ func TestVerdict(t *testing.T) {
 		{name: "bad last line without an end", records: records("boot list start output end done", nil),
 			console: "BUG: at x", want: "the console says: BUG: at x"},
 		{name: "a plain failure", records: records("boot list start output end done", func(r *wire.Record) {
-			data("\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.25s)\n\x16=== NAME  \nFAIL\n")(r)
+			data("\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.25s)\n\x16=== NAME  \n\x16FAIL\n")(r)
 			if r.Kind == wire.End {
 				r.Status = "exit status 1"
 			}
@@ -123,10 +123,10 @@ func TestVerdict(t *testing.T) {
 				r.Status = "exit status 1"
 			}
 		}), want: "b ended with exit status 1"},
-		{name: "a test that never began", records: records("boot list start output end done", data("PASS\n")),
+		{name: "a test that never began", records: records("boot list start output end done", data("\x16PASS\n")),
 			want: "b did not run 1 of its tests: TestA"},
 		{name: "a status that a failed test does not explain", records: records("boot list start output end done", func(r *wire.Record) {
-			data("\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.25s)\n\x16=== NAME  \nFAIL\n")(r)
+			data("\x16=== RUN   TestA\n\x16--- FAIL: TestA (0.25s)\n\x16=== NAME  \n\x16FAIL\n")(r)
 			if r.Kind == wire.End {
 				r.Status = "exit status 2"
 			}
@@ -150,8 +150,8 @@ func TestVerdict(t *testing.T) {
 			}
 		}), want: "b lists TestB, which its source has not\nb did not run 1 of its tests: TestB"},
 		{name: "a test that was not listed", records: records("boot list start output end done",
-			data(passing+"\x16=== RUN   TestGhost\n\x16--- PASS: TestGhost (0.00s)\n\x16=== NAME  \nPASS\n")), want: "b ran what was not to run: TestGhost"},
-		{name: "only skips", records: records("boot list start output end done", data("\x16=== RUN   TestA\n    a.go:1: why\n\x16--- SKIP: TestA (0.00s)\n\x16=== NAME  \nPASS\n")),
+			data(passing+"\x16=== RUN   TestGhost\n\x16--- PASS: TestGhost (0.00s)\n\x16=== NAME  \n\x16PASS\n")), want: "b ran what was not to run: TestGhost"},
+		{name: "only skips", records: records("boot list start output end done", data("\x16=== RUN   TestA\n    a.go:1: why\n\x16--- SKIP: TestA (0.00s)\n\x16=== NAME  \n\x16PASS\n")),
 			want: "no test passed: 1 skipped, nothing else ran"},
 		{name: "nothing was run", records: records("boot list done", func(r *wire.Record) { r.Ran = 0 }), want: "the guest ran none of the 1 tests of b"},
 		{name: "nothing was listed", records: records("boot done", func(r *wire.Record) { r.Ran = 0 }), want: "the guest listed no tests of b"},

@@ -22,7 +22,7 @@ import (
 
 // Guests that lie in every way we could think of, and one that does not, in one run.
 func TestLies(t *testing.T) {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fakes)), func(name string) bool { return name == "fails-in-part-2" })
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fakes)), func(name string) bool { return slices.Contains(inParts[1:], name) })
 	c := fakeConfig(t, names...)
 	if len(names)%2 == 1 { // so that none is parted
 		c.Jobs = 1
@@ -45,10 +45,13 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// inParts are fakes that do something of their own as a target's second guest.
+var inParts = []string{"honest", "fails-in-part-2", "lists-in-reverse"}
+
 // A target that runs as two guests has the results of both, and nothing of an
 // earlier run.
 func TestParts(t *testing.T) {
-	for _, name := range []string{"honest", "fails-in-part-2"} {
+	for _, name := range inParts {
 		t.Run(name, func(t *testing.T) {
 			c := fakeConfig(t, name)
 			old := filepath.Join(c.resultsDir(), "old.log")
@@ -68,6 +71,13 @@ func TestParts(t *testing.T) {
 			}
 			if _, err := os.Stat(old); err == nil {
 				t.Error("an earlier run's results are still there")
+			}
+			distinct := map[string]bool{}
+			for _, test := range r.Tests {
+				distinct[test.Binary+" "+test.Name] = true
+			}
+			if len(distinct) != 16 {
+				t.Errorf("%d different tests", len(distinct))
 			}
 			logs, _ := filepath.Glob(filepath.Join(c.resultsDir(), "*.console.log"))
 			if len(logs) != 2 {

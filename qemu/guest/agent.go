@@ -113,7 +113,9 @@ func (a *agent) list(b wire.Binary) ([]string, error) {
 	if end.status != "" {
 		return nil, fmt.Errorf("listing the tests of %s: %s\n%s", b.Name, end.status, out.String())
 	}
-	return wire.TestNames(out.String()), nil
+	names := wire.TestNames(out.String())
+	slices.Sort(names) // the host chooses from them too, whatever their order
+	return names, nil
 }
 
 // test runs the tests of a binary that match pattern.

@@ -19,6 +19,9 @@ type Selector struct {
 // NewSelector takes what -test.run does, and a part of shards, from 0.
 func NewSelector(run string, shard, shards int) (*Selector, error) {
 	top, sub := splitRun(run)
+	if sub != "" && (parts(top, '|') > 1 || parts(sub, '|') > 1) {
+		return nil, fmt.Errorf("alternatives (|) and subtests (/) together: put the alternatives in parentheses")
+	}
 	re, err := regexp.Compile(top)
 	if err != nil {
 		return nil, err
@@ -40,22 +43,36 @@ func ParseShard(s string) (shard, shards int, err error) {
 
 // splitRun parts run at its first slash outside of brackets, as -test.run does.
 func splitRun(run string) (top, sub string) {
-	depth := 0
-	for i := 0; i < len(run); i++ {
-		switch run[i] {
-		case '\\':
-			i++
-		case '[', '(':
-			depth++
-		case ']', ')':
-			depth--
-		case '/':
-			if depth == 0 {
-				return run[:i], run[i:]
-			}
-		}
+	if at := split(run, '/'); len(at) > 0 {
+		return run[:at[0]], run[at[0]:]
 	}
 	return run, ""
+}
+
+// parts counts those that sep parts a pattern into.
+func parts(pattern string, sep byte) int { return len(split(pattern, sep)) + 1 }
+
+// split finds sep in a pattern where it is in no brackets or parentheses.
+func split(pattern string, sep byte) (at []int) {
+	brackets, depth := 0, 0
+	for i := 0; i < len(pattern); i++ {
+		switch c := pattern[i]; {
+		case c == '\\':
+			i++
+		case c == '[':
+			brackets++
+		case c == ']':
+			brackets = max(brackets-1, 0) // a lone one is itself
+		case brackets > 0:
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case c == sep && depth == 0:
+			at = append(at, i)
+		}
+	}
+	return at
 }
 
 // Choose returns those of names that the selector takes. Shards count over all

@@ -13,6 +13,8 @@ func TestSplitRun(t *testing.T) {
 		"Test[/]A/sub":    {"Test[/]A", "/sub"},
 		"Test(A/x|B)/sub": {"Test(A/x|B)", "/sub"},
 		`Test\[/sub`:      {`Test\[`, "/sub"},
+		"Test[(]/c":       {"Test[(]", "/c"},
+		"Test]/c":         {"Test]", "/c"},
 	} {
 		if top, sub := splitRun(run); top != want[0] || sub != want[1] {
 			t.Errorf("splitRun(%q) = %q, %q, want %q", run, top, sub, want)
@@ -21,16 +23,18 @@ func TestSplitRun(t *testing.T) {
 }
 
 func TestPattern(t *testing.T) {
-	s, err := NewSelector("A|B/sub", 0, 1)
+	s, err := NewSelector("(A|B)/(sub|x)", 0, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chosen := s.Choose([]string{"TestA", "TestB", "TestC"})
-	if want := "^(TestA|TestB)$/sub"; s.Pattern(chosen) != want {
+	if want := "^(TestA|TestB)$/(sub|x)"; s.Pattern(chosen) != want {
 		t.Errorf("pattern %q, want %q", s.Pattern(chosen), want)
 	}
-	if _, err := NewSelector("(", 0, 1); err == nil {
-		t.Error("a bad expression gave no error")
+	for _, bad := range []string{"(", "A|B/sub", "A/x|B", "A/x|y"} {
+		if _, err := NewSelector(bad, 0, 1); err == nil {
+			t.Errorf("%q gave no error", bad)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ func ParseAccel(s string) (Accel, error) {
 
 // kvmDevice is what QEMU asks for KVM. That it opens says nothing: there are machines
 // where guests freeze in their first instructions.
-const kvmDevice = "/dev/kvm"
+var kvmDevice = "/dev/kvm"
 
 // trialPatience is how long a guest may take to user space. With KVM it is a second or
 // two.
@@ -88,10 +89,22 @@ func (c *Config) accelerator(ctx context.Context, p *progress, kernels map[strin
 		}
 		return asIs, nil
 	}
-	if c.Accel == AccelKVM {
-		return nil, host.Usagef("ACCEL=%s: no target has this machine's architecture, %s", AccelKVM, runtime.GOARCH)
-	}
 	return asIs, nil
+}
+
+// checkAccel refuses KVM where it can't be, before any work is done.
+func (c *Config) checkAccel() error {
+	if c.Accel != AccelKVM {
+		return nil
+	}
+	if !slices.ContainsFunc(c.Targets, Target.ownArch) {
+		return host.Usagef("ACCEL=%s: no target has this machine's architecture, %s", AccelKVM, runtime.GOARCH)
+	}
+	f, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
+	if err != nil {
+		return host.Usagef("ACCEL=%s: %w", AccelKVM, err)
+	}
+	return f.Close()
 }
 
 // A kvmTrial is what came of a try. It holds while the machine is up.
@@ -112,20 +125,23 @@ func (c *Config) tryKVM(ctx context.Context, t Target, k supply.Kernel) error {
 	if err != nil {
 		return err
 	}
-	trial := kvmTrial{Boot: strings.TrimSpace(string(boot)), QEMU: t.QEMU, Kernel: k.Path}
+	trial := kvmTrial{Boot: strings.TrimSpace(string(boot)), QEMU: t.QEMU, Kernel: k.SHA256}
 	var kept kvmTrial
 	if b, err := os.ReadFile(c.kvmFile()); err == nil && json.Unmarshal(b, &kept) == nil {
-		if trial.Why = kept.Why; trial == kept {
+		// Who asks for KVM has a reason to try again.
+		if trial.Why = kept.Why; trial == kept && (c.Accel != AccelKVM || kept.Why == "") {
 			return kept.err()
 		}
 	}
-	trial.Why = ""
-	if err := c.bootTrial(ctx, t.onKVM(), k, trialPatience); err != nil {
-		trial.Why = err.Error()
+	// Whether it works is no matter of how large the user wants the guests.
+	if row, ok := lookup(t.Name); ok {
+		t.MemoryMB, t.CPUs = row.MemoryMB, row.CPUs
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
+	why, err := c.bootTrial(ctx, t.onKVM(), k, trialPatience)
+	if err != nil {
+		return err
 	}
+	trial.Why = why
 	return errors.Join(trial.err(), c.keep(trial))
 }
 
@@ -146,12 +162,13 @@ func (k kvmTrial) err() error {
 	return errors.New(k.Why)
 }
 
-// bootTrial boots a guest that says on its console that it is there.
-func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel, patience time.Duration) error {
+// bootTrial boots a guest that says on its console that it is there, and tells why
+// it did not. An error is about something else.
+func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel, patience time.Duration) (why string, err error) {
 	tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
 	programs, err := tc.Programs(ctx, agentPackage)
 	if err != nil {
-		return err
+		return "", err
 	}
 	image := filepath.Join(c.Build, t.Name, "trial.cpio.gz")
 	_, err = initramfs.Build(ctx, initramfs.Spec{
@@ -161,7 +178,7 @@ func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel, patie
 		Out:       image,
 	})
 	if err != nil {
-		return err
+		return "", err
 	}
 	tctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -171,10 +188,12 @@ func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel, patie
 	out, err := cmd.CombinedOutput()
 	switch {
 	case strings.Contains(string(out), wire.Here):
-		return nil
-	case tctx.Err() != nil && ctx.Err() == nil:
-		return fmt.Errorf("%s opens, but a guest did not get to user space in %v", kvmDevice, patience)
+		return "", nil
+	case ctx.Err() != nil:
+		return "", ctx.Err()
+	case tctx.Err() != nil:
+		return fmt.Sprintf("%s opens, but a guest did not get to user space in %v", kvmDevice, patience), nil
 	}
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	return fmt.Errorf("%s opens, but a guest does not work: %v: %.200s", kvmDevice, err, lines[len(lines)-1])
+	return fmt.Sprintf("%s opens, but a guest does not work: %v: %.200s", kvmDevice, err, lines[len(lines)-1]), nil
 }

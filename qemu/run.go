@@ -81,6 +81,9 @@ func (c *Config) check() error {
 			}
 		}
 	}
+	if err := c.checkAccel(); err != nil {
+		return err
+	}
 	return host.CheckTools(Tools(c.Targets))
 }
 
@@ -111,6 +114,19 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	// All images come before the first guest: a compiler beside it would take
+	// the processors that the tests' timing needs.
+	images, err := c.images(ctx, p, kernels)
+	if err != nil {
+		return nil, err
+	}
+	accelerate, err := c.accelerator(ctx, p, kernels)
+	if err != nil {
+		return nil, err
+	}
+	for i, t := range c.Targets {
+		c.Targets[i] = accelerate(t)
+	}
 	// What an earlier run left must not pass for this one's.
 	if err := os.RemoveAll(c.resultsDir()); err != nil {
 		return nil, err
@@ -118,48 +134,18 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err := os.MkdirAll(c.resultsDir(), 0o755); err != nil {
 		return nil, err
 	}
-	if len(kernels) > 0 {
-		parts, err := c.run(ctx, p, kernels, test2json)
-		if err != nil {
-			return nil, err
-		}
-		results = append(results, parts...)
-	}
+	guests := c.guests(kernels)
+	parts := make([]*Result, len(guests))
+	parallel(c.jobs(), len(guests), func(i int) {
+		g := guests[i]
+		parts[i] = c.guest(ctx, p, g, kernels[g.target.Title()], images[g.target.Title()], test2json)
+	})
+	results = append(results, parts...)
 	results = c.merge(results)
 	if err := writeJUnit(c.resultsDir(), results); err != nil {
 		return nil, err
 	}
 	return results, ctx.Err()
-}
-
-// run runs the guests of those targets that have a kernel.
-func (c *Config) run(ctx context.Context, p *progress, kernels map[string]supply.Kernel, test2json string) ([]*Result, error) {
-	// All images come before the first guest: a compiler beside it would take
-	// the processors that the tests' timing needs.
-	var suites map[string][]suite
-	var accelerate func(Target) Target
-	errs := make([]error, 2)
-	parallel(2, 2, func(i int) {
-		if i == 0 {
-			suites, errs[i] = c.images(ctx, p, kernels)
-		} else {
-			accelerate, errs[i] = c.accelerator(ctx, p, kernels)
-		}
-	})
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	for i, t := range c.Targets {
-		c.Targets[i] = accelerate(t)
-	}
-	guests := c.guests(kernels)
-	parts := make([]*Result, len(guests))
-	errs = make([]error, len(guests))
-	parallel(c.jobs(), len(guests), func(i int) {
-		g := guests[i]
-		parts[i], errs[i] = c.guest(ctx, p, g, kernels[g.target.Title()], suites[g.target.Name], test2json)
-	})
-	return parts, errors.Join(errs...)
 }
 
 // A guest is one machine of a run.
@@ -255,21 +241,80 @@ func (c *Config) kernels(ctx context.Context, p *progress) (map[string]supply.Ke
 		return nil, nil, ctx.Err()
 	}
 	for i, t := range c.Targets {
-		if err := errs[t.Title()]; err != nil {
-			p.set(Status{Target: t.Title(), Phase: "no kernel: " + err.Error()})
-			without = append(without, &Result{Target: t, NoKernel: err.Error()})
+		title := t.Title()
+		if err := errs[title]; err != nil {
+			p.set(Status{Target: title, Phase: "no kernel: " + err.Error()})
+			without = append(without, withoutKernel(t, err))
 			continue
 		}
-		k, ok := fetched[t.Title()]
+		k, ok := fetched[title]
 		if !ok {
 			continue
 		}
-		if t.Series != "" {
-			c.Targets[i].Series = seriesOf(k.Version) // forky's moves on
+		// forky's kernel moves on, and may have come to where another row's is.
+		if c.Targets[i].Series = seriesOf(k.Version); t.Series == "" || c.hasTitle(c.Targets[i].Title(), i) {
+			c.Targets[i].Series = t.Series
 		}
-		got[c.Targets[i].Title()] = k
+		if k, err := c.keepKernel(t, k); err != nil {
+			without = append(without, &Result{Target: c.Targets[i], Problems: []string{err.Error()}})
+		} else {
+			got[c.Targets[i].Title()] = k
+		}
 	}
 	return got, without, nil
+}
+
+// withoutKernel is the result of a target that has none: what the user can mend is
+// no failure, but a kernel that does not compile is.
+func withoutKernel(t Target, err error) *Result {
+	if usage := new(host.UsageError); errors.As(err, &usage) {
+		return &Result{Target: t, NoKernel: err.Error()}
+	}
+	return &Result{Target: t, Problems: []string{"no kernel: " + err.Error()}}
+}
+
+func (c *Config) hasTitle(title string, but int) bool {
+	for i, t := range c.Targets {
+		if i != but && t.Title() == title {
+			return true
+		}
+	}
+	return false
+}
+
+// keepKernel puts a kernel beside the image that boots with it. In the cache another
+// run may replace it by a newer one, while this one's guests start.
+func (c *Config) keepKernel(t Target, k supply.Kernel) (supply.Kernel, error) {
+	dir := filepath.Join(c.Build, t.Name, "kernel-"+t.file())
+	if err := os.RemoveAll(dir); err != nil {
+		return k, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return k, err
+	}
+	keep := func(file string) (string, error) {
+		to := filepath.Join(dir, filepath.Base(file))
+		if os.Link(file, to) == nil {
+			return to, nil
+		}
+		b, err := os.ReadFile(file) // it is on another file system
+		if err != nil {
+			return "", err
+		}
+		return to, os.WriteFile(to, b, 0o644)
+	}
+	path, err := keep(k.Path)
+	if err != nil {
+		return k, err
+	}
+	k.Path = absolute(path)
+	k.Modules = slices.Clone(k.Modules)
+	for i, m := range k.Modules {
+		if k.Modules[i], err = keep(m); err != nil {
+			return k, err
+		}
+	}
+	return k, nil
 }
 
 // Kernels gets the targets' kernels, by title, or why there is none. With fresh it
@@ -308,13 +353,22 @@ func (c *Config) imagePath(t Target) string {
 	return filepath.Join(c.Build, t.Name, "test.cpio.gz")
 }
 
+// An image is what a target boots, and what is in it to be run.
+type image struct {
+	path   string
+	suites []suite
+}
+
 // images builds an image for each kind of machine, and with the modules of a
-// kernel, if it needs any, one for that. It returns what the images hold to run.
-func (c *Config) images(ctx context.Context, p *progress, kernels map[string]supply.Kernel) (map[string][]suite, error) {
-	var machines []Target
+// kernel, if it needs any, one for that. It returns them by the targets' titles.
+func (c *Config) images(ctx context.Context, p *progress, kernels map[string]supply.Kernel) (map[string]image, error) {
+	var machines, targets []Target
 	for _, t := range c.Targets {
-		_, ok := kernels[t.Title()]
-		if ok && !slices.ContainsFunc(machines, func(m Target) bool { return m.Name == t.Name }) {
+		if _, ok := kernels[t.Title()]; !ok {
+			continue
+		}
+		targets = append(targets, t)
+		if !slices.ContainsFunc(machines, func(m Target) bool { return m.Name == t.Name }) {
 			machines = append(machines, t)
 		}
 	}
@@ -335,58 +389,66 @@ func (c *Config) images(ctx context.Context, p *progress, kernels map[string]sup
 		loads[i] = load
 		p.set(Status{Target: t.Title(), Phase: "waiting"})
 	})
-	suites := map[string][]suite{}
-	for i, t := range machines {
-		suites[t.Name] = loads[i].suites
-	}
-	return suites, errors.Join(errs...)
-}
-
-// initramfs is the image that a target boots with a kernel: that of its machine,
-// with the kernel's modules.
-func (c *Config) initramfs(t Target, k supply.Kernel) (string, error) {
-	if len(k.Modules) == 0 {
-		return c.imagePath(t), nil
-	}
-	out := filepath.Join(c.Build, t.Name, "test-"+t.file()+".cpio.gz")
-	return out, initramfs.Extend(c.imagePath(t), moduleFiles(k.Modules), out)
-}
-
-func (c *Config) guest(ctx context.Context, p *progress, g guest, k supply.Kernel, suites []suite, test2json string) (*Result, error) {
-	log := filepath.Join(c.resultsDir(), strings.ReplaceAll(g.name, " ", "-"))
-	con, err := newConsole(log + ".console.log")
-	if err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	images := map[string]image{}
+	for _, t := range targets {
+		im := image{path: c.imagePath(t)}
+		for i, m := range machines {
+			if m.Name == t.Name {
+				im.suites = loads[i].suites
+			}
+		}
+		if modules := kernels[t.Title()].Modules; len(modules) > 0 {
+			out := filepath.Join(c.Build, t.Name, "test-"+t.file()+".cpio.gz")
+			if err := initramfs.Extend(im.path, moduleFiles(modules), out); err != nil {
+				return nil, fmt.Errorf("image for %s: %w", t.Title(), err)
+			}
+			im.path = out
+		}
+		images[t.Title()] = im
+	}
+	return images, nil
+}
+
+// guest runs one guest. What keeps it from running is a problem of its target's: the
+// others have their results.
+func (c *Config) guest(ctx context.Context, p *progress, g guest, k supply.Kernel, im image, test2json string) (r *Result) {
+	log := filepath.Join(c.resultsDir(), strings.ReplaceAll(g.name, " ", "-"))
+	defer func() {
+		r.Supply = k
+		p.set(Status{Target: g.name, Phase: fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %.1fs",
+			r.Verdict(), r.Count(Pass), r.failed(), r.Count(Skip), r.Wall.Seconds())})
+	}()
+	broken := func(err error) *Result { return &Result{Target: g.target, Problems: []string{err.Error()}} }
+	selector, err := wire.NewSelector(c.Run, g.shard.I-1, g.shard.N)
+	if err != nil {
+		return broken(err)
 	}
 	output, err := os.Create(log + ".log")
 	if err != nil {
-		return nil, err
+		return broken(err)
 	}
-	image, err := c.initramfs(g.target, k)
+	con, err := newConsole(log + ".console.log")
 	if err != nil {
-		return nil, err
-	}
-	selector, err := wire.NewSelector(c.Run, g.shard.I-1, g.shard.N)
-	if err != nil {
-		return nil, err
+		output.Close()
+		return broken(err)
 	}
 	s := session{
 		name: g.name, target: g.target, limits: c.Limits.host(), test2json: test2json, console: con, output: output,
-		report: p.set, suites: suites, selector: selector,
+		report: p.set, suites: im.suites, selector: selector,
 	}
-	r := s.run(ctx, Boot{
+	r = s.run(ctx, Boot{
 		Kernel:    k.Path,
-		Initramfs: image,
+		Initramfs: im.path,
 		Init:      agentInit,
 		Append:    []string{fmt.Sprintf("%s=%d/%d", wire.ShardEnv, g.shard.I, g.shard.N)},
 	})
-	r.Supply = k
 	if err := output.Close(); err != nil {
 		r.problem("%v", err)
 	}
-	p.set(Status{Target: g.name, Phase: fmt.Sprintf("%s: %d passed, %d failed, %d skipped in %.1fs",
-		r.Verdict(), r.Count(Pass), r.failed(), r.Count(Skip), r.Wall.Seconds())})
-	return r, nil
+	return r
 }
 
 // parallel calls do for 0 to n-1, at most jobs at once.

@@ -114,7 +114,7 @@ func TestAccelTrial(t *testing.T) {
 	c := &Config{Dir: "..", Build: build}
 	trial := func(patience time.Duration, want string) {
 		t.Helper()
-		why, err := c.bootTrial(t.Context(), target, supply.Kernel{Path: kernel}, patience)
+		why, err := c.bootTrial(t.Context(), target, kernel, patience)
 		if err != nil || (why == "") != (want == "") || !strings.Contains(why, want) {
 			t.Errorf("%q, %v; want %q", why, err, want)
 		}

@@ -27,7 +27,7 @@ const testTarget = "arm64"
 type guestTest struct {
 	run    string        // -test.run
 	init   string        // "" is the agent
-	kernel string        // "" is the target's own
+	kernel string        // path; "" is the target's own, with its modules
 	serial string        // device of the event port; "" is the target's own
 	idle   time.Duration // for the guest; 0 is long
 	limits Limits        // zero is long
@@ -52,9 +52,6 @@ func (g guestTest) start(t *testing.T) *Result {
 	if !ok {
 		t.Fatalf("no target %s", testTarget)
 	}
-	if err := host.CheckTools(Tools([]Target{target})); err != nil {
-		t.Fatal(err)
-	}
 	if g.serial != "" {
 		target.Serial = g.serial
 	}
@@ -70,8 +67,10 @@ func (g guestTest) start(t *testing.T) *Result {
 	if g.init == "" {
 		g.init = agentInit
 	}
+	var modules []string
 	if g.kernel == "" {
-		g.kernel = testKernel(t, target)
+		k := testKernel(t, target)
+		g.kernel, modules = k.Path, k.Modules
 	}
 	load, err := testPayload()
 	if err != nil {
@@ -80,6 +79,9 @@ func (g guestTest) start(t *testing.T) *Result {
 	image := filepath.Join(t.TempDir(), "image")
 	plan := wire.Plan{Target: target.Name, Run: g.run, Idle: g.idle}
 	if err := load.image(t.Context(), testToolchain(), plan, image); err != nil {
+		t.Fatal(err)
+	}
+	if err := initramfs.Extend(image, moduleFiles(modules), image); err != nil {
 		t.Fatal(err)
 	}
 	test2json, err := findTest2JSON()
@@ -108,10 +110,16 @@ func (g guestTest) start(t *testing.T) *Result {
 
 // testKernel is a target's own kernel. The rig's check says so once if there is
 // none, and what then can't run.
-func testKernel(t *testing.T, target Target) string {
+func testKernel(t *testing.T, target Target) supply.Kernel {
 	t.Helper()
 	if slices.Contains(strings.Split(os.Getenv(MissingEnv), ","), target.Name) {
-		t.Skipf("no kernel for %s: the rig has said why", target.Name)
+		t.Skipf("no kernel or no emulator for %s: the rig has said why", target.Name)
+	}
+	if !slices.Contains(OwnTests, target.Name) {
+		t.Fatalf("OwnTests lacks %s", target.Name)
+	}
+	if err := host.CheckTools(Tools([]Target{target})); err != nil {
+		t.Fatal(err)
 	}
 	store, err := supply.DefaultStore()
 	if err != nil {
@@ -122,7 +130,7 @@ func testKernel(t *testing.T, target Target) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return k.Path
+	return k
 }
 
 // wantProblem demands a failed verdict that says what pattern matches.
@@ -193,6 +201,9 @@ func TestGuestNeverSpeaks(t *testing.T) {
 // A kernel that has no driver for the port's device, as it would be with one of the
 // user's own, is told by the guest itself, and long before a guest is given up.
 func TestGuestHasNoPort(t *testing.T) {
+	if wire.Patience >= 10*time.Second {
+		t.Errorf("the agent waits %v for its port, and shall speak within ten seconds", wire.Patience)
+	}
 	r := guestTest{run: "^TestPass$", serial: "virtio-serial-device", limits: Limits{Idle: time.Hour, Total: time.Hour}}.start(t)
 	wantProblem(t, r, `^the guest ended before its first event: no event port: the kernel finds no virtio device .*MODULES_arm64=`)
 }

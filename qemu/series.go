@@ -63,7 +63,8 @@ func builtSuites() []supply.Suite { return allSeries[0].from(true) }
 const AllKernels = "all"
 
 // OnKernels gives a target for each of its kernels that list names, separated by
-// commas or spaces. say is told what of it there is not. An empty list leaves each
+// commas or spaces: by series, such as 5.10, or by a suite of Debian's, such as
+// bullseye, for whatever that has. say is told what of it there is not. An empty list leaves each
 // target its own kernel. With AllKernels a target counts as run if one of its
 // kernels could be had.
 func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
@@ -73,18 +74,19 @@ func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
 	}
 	all := slices.Equal(names, []string{AllKernels})
 	var rows []series
+	exact := map[string]bool{}
+	var known, suites []string
 	for _, s := range allSeries {
-		if all || slices.Contains(names, s.name) {
+		exact[s.name] = slices.Contains(names, s.name)
+		if all || exact[s.name] || slices.Contains(names, s.suites[0]) {
 			rows = append(rows, s)
 		}
-	}
-	var known []string
-	for _, s := range allSeries {
-		known = append(known, s.name)
+		known, suites = append(known, s.name), append(suites, s.suites[0])
 	}
 	for _, name := range names {
-		if !all && !slices.Contains(known, name) {
-			return nil, host.Usagef("KERNELS=%s: unknown kernel %q: choose from %s, or %s", list, name, strings.Join(known, ", "), AllKernels)
+		if !all && !slices.Contains(known, name) && !slices.Contains(suites, name) {
+			return nil, host.Usagef("KERNELS=%s: unknown kernel %q: choose from %s, the suites %s, or %s", list, name,
+				strings.Join(known, ", "), strings.Join(suites, ", "), AllKernels)
 		}
 	}
 	var on []Target
@@ -97,8 +99,8 @@ func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
 				}
 				continue
 			}
-			t.Series = s.name
-			t.Kernel = t.Kernel.From(s.from(!all))
+			t.Series, t.suite = s.name, s.suites[0]
+			t.Kernel = t.Kernel.From(s.from(exact[s.name]))
 			on = append(on, t)
 		}
 	}
@@ -121,6 +123,17 @@ func (t Target) series() []string {
 
 // AllKernels lists the target's kernels, its own first, separated by commas.
 func (t Target) AllKernels() string { return strings.Join(t.series(), ",") }
+
+// AllSuites lists the suites of AllKernels.
+func (t Target) AllSuites() string {
+	var suites []string
+	for _, s := range allSeries {
+		if slices.Contains(s.targets, t.Name) {
+			suites = append(suites, s.suites[0])
+		}
+	}
+	return strings.Join(suites, ",")
+}
 
 // EveryTarget are all targets on their own kernels, and on all others.
 func EveryTarget() []Target {

@@ -15,6 +15,7 @@ func TestOnKernels(t *testing.T) {
 		{"amd64,riscv64", "", "amd64, riscv64", ""},
 		{"amd64,riscv64", "all", "amd64 6.12, amd64 7.2, amd64 6.1, amd64 5.10, riscv64 6.12, riscv64 7.2", ""},
 		{"amd64,riscv64", "5.10, 7.2", "amd64 7.2, amd64 5.10, riscv64 7.2", "riscv64 has no kernel 5.10: it has 6.12, 7.2\n"},
+		{"riscv64", "forky", "riscv64 7.2", ""},
 		{"riscv64-nommu", "6.12", "riscv64-nommu 6.12", ""},
 	} {
 		targets, err := Select(x.targets)
@@ -30,7 +31,7 @@ func TestOnKernels(t *testing.T) {
 			t.Errorf("%q: %q, said %q; want %q, %q", x.list, got, &said, x.want, x.said)
 		}
 	}
-	for list, want := range map[string]string{"4.19": `unknown kernel "4.19": choose from 6.12, 7.2, 6.1, 5.10, or all`, "5.10": "none of the targets", "all,5.10": `unknown kernel "all"`} {
+	for list, want := range map[string]string{"4.19": `unknown kernel "4.19": choose from 6.12, 7.2, 6.1, 5.10, the suites trixie, forky, bookworm, bullseye, or all`, "5.10": "none of the targets", "all,5.10": `unknown kernel "all"`} {
 		targets, _ := Select("riscv64")
 		_, err := OnKernels(targets, list, new(strings.Builder))
 		if usage := new(host.UsageError); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
@@ -52,6 +53,9 @@ func TestSuites(t *testing.T) {
 	}
 	if got := suites("5.10"); !slices.Equal(got, []supply.Suite{{Name: "bullseye", Series: "5.10"}}) {
 		t.Errorf("5.10: %v", got)
+	}
+	if got := suites("bullseye"); !slices.Equal(got, []supply.Suite{{Name: "bullseye"}}) {
+		t.Errorf("bullseye: %v", got)
 	}
 	if got := suites("all"); !slices.Equal(got, []supply.Suite{{Name: "bullseye"}}) {
 		t.Errorf("all: %v", got)

@@ -319,9 +319,11 @@ func TestSummary(t *testing.T) {
 	excused := &Result{Target: Targets[2], NoKernel: "trixie: its list is out of step", Excused: true}
 	excused.Target.Series = "6.12"
 	without := &Result{Target: Targets[3], NoKernel: "no network"}
+	moved := &Result{Target: Targets[0], Problems: []string{"left something"}, Log: "console.log"}
+	moved.Target.Series, moved.Target.suite = "7.9", "forky"
 	stopped := &Result{Target: Targets[1], Interrupted: true, Problems: []string{"interrupted"}}
 	stopped.Target.Series = "6.1"
-	results := []*Result{good, bad, none, old, standIn, excused, without, stopped}
+	results := []*Result{good, bad, none, old, standIn, excused, without, stopped, moved}
 	var text bytes.Buffer
 	Summarize(&text, results, map[string]string{
 		"RUN": "it's$", "KERNEL_" + Targets[1].Name: "/my kernel", "MODULES_" + Targets[1].Name: "a.ko,b.ko", "KERNEL_" + Targets[0].Name: "/other",

@@ -106,8 +106,11 @@ var outcomeText = map[Outcome]string{Fail: "failed", Unfinished: "did not finish
 func repeatCommand(r *Result, tops []string, variables map[string]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "make qemu-test TARGETS=%s", r.Target.Name)
-	if r.Target.Series != "" {
-		fmt.Fprintf(&b, " KERNELS=%s", r.Target.Series)
+	switch t := r.Target; {
+	case slices.ContainsFunc(allSeries, func(s series) bool { return s.name == t.Series }):
+		fmt.Fprintf(&b, " KERNELS=%s", t.Series)
+	case t.Series != "": // the suite's kernel has moved on
+		fmt.Fprintf(&b, " KERNELS=%s", t.suite)
 	}
 	switch len(tops) {
 	case 0:

@@ -21,6 +21,7 @@ type Target struct {
 	// can't be had.
 	Kernel supply.Spec
 	Series string
+	suite  string // of the row that Series began as
 	// Magic is what a kernel image for this machine holds, to tell at once a
 	// file that is none: QEMU runs whatever it is given, in silence.
 	Magic []supply.Magic

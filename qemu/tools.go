@@ -11,7 +11,10 @@ func Tools(targets []Target) []host.Tool {
 	return tools
 }
 
+// OwnTests are the targets that the tests of this package run guests of.
+var OwnTests = []string{"arm64", "riscv64-nommu"}
+
 // MissingEnv is the variable that names the targets for which there is no kernel,
-// separated by commas: the tests of this package leave their guests out, and
+// or no emulator, separated by commas: the tests of this package leave their guests out, and
 // whoever has set it says so.
 const MissingEnv = "RIG_MISSING"

@@ -91,18 +91,22 @@ func checkSteps(sources, platforms, missing []string) []step {
 // can't run is named at the end: a mirror that is out of step takes nothing along
 // that needs none.
 func check(ctx context.Context, o *options, out *os.File) error {
+	targets, err := qemu.Select(strings.Join(qemu.OwnTests, ","))
+	if err != nil {
+		return err
+	}
 	var missed []string
-	if err := install(ctx, slices.Concat(testTools(o), hostTools), out); err != nil {
+	if err := install(ctx, append(qemu.Tools(targets), hostTools...), out); err != nil {
 		missed = append(missed, err.Error())
 	}
 	// Package qemu's tests have kernels made if need be, which may take longer
 	// than a test may.
-	missing, err := missingKernels(ctx, o, out)
+	missing, err := missingTargets(ctx, o, targets, out)
 	if err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(missing)) {
-		missed = append(missed, fmt.Sprintf("the rig's tests on %s: no kernel: %v", name, missing[name]))
+		missed = append(missed, fmt.Sprintf("the rig's tests on %s: %v", name, missing[name]))
 	}
 	platforms, err := linuxPlatforms(ctx)
 	if err != nil {
@@ -143,15 +147,23 @@ func check(ctx context.Context, o *options, out *os.File) error {
 	return nil
 }
 
-// missingKernels gets the kernels of the rig's own tests, and says for which
-// targets there is none.
-func missingKernels(ctx context.Context, o *options, out *os.File) (map[string]error, error) {
+// missingTargets gets the kernels of the rig's own tests, and says for which
+// targets there is none, or no emulator.
+func missingTargets(ctx context.Context, o *options, targets []qemu.Target, out *os.File) (map[string]error, error) {
 	store, err := supply.DefaultStore()
 	if err != nil {
 		return nil, err
 	}
 	defer store.Close()
-	_, missing := qemu.KernelsShown(ctx, store, o.targets, false, out)
+	if err := installKernelTools(ctx, o, store, targets, false, out); err != nil {
+		return nil, err
+	}
+	_, missing := qemu.KernelsShown(ctx, store, targets, false, out)
+	for _, t := range targets {
+		if err := host.CheckTools(qemu.Tools([]qemu.Target{t})); err != nil {
+			missing[t.Name] = err
+		}
+	}
 	return missing, ctx.Err()
 }
 

@@ -20,7 +20,7 @@ func fetchKernels(ctx context.Context, o *options, out *os.File) error {
 		}
 		o.targets = []qemu.Target{t}
 	}
-	if err := install(ctx, testTools(o), out); err != nil {
+	if err := install(ctx, qemu.Tools(o.targets), out); err != nil {
 		return err
 	}
 	targets, err := o.onKernels(out)
@@ -32,6 +32,9 @@ func fetchKernels(ctx context.Context, o *options, out *os.File) error {
 		return err
 	}
 	defer store.Close()
+	if err := installKernelTools(ctx, o, store, targets, true, out); err != nil {
+		return err
+	}
 	if _, err := newerEmulators(ctx, store, targets, true, out); err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ func kernelFor(ctx context.Context, o *options, store *supply.Store, t qemu.Targ
 	if given, ok := o.kernels[t.Name]; ok {
 		return qemu.GivenKernel(t, given)
 	}
-	if err := install(ctx, kernelTools(o, []qemu.Target{t}), out); err != nil {
+	if err := installKernelTools(ctx, o, store, []qemu.Target{t}, false, out); err != nil {
 		return supply.Kernel{}, err
 	}
 	kernels, errs := qemu.KernelsShown(ctx, store, []qemu.Target{t}, false, out)
@@ -84,13 +87,13 @@ func kernelFor(ctx context.Context, o *options, store *supply.Store, t qemu.Targ
 
 func listTargets(_ context.Context, _ *options, out *os.File) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "target\tGOARCH\tkernels\temulator\tmachine\tprocessors\tmemory\truns")
+	fmt.Fprintln(w, "target\tGOARCH\tkernels\tsuites\temulator\tmachine\tprocessors\tmemory\truns")
 	for _, t := range qemu.Targets {
 		runs := "always"
 		if t.Extra {
 			runs = "if named"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s,%s\t%d\t%d MB\t%s\n", t.Name, t.GOARCH, t.AllKernels(), t.QEMU, t.Machine, t.CPU, t.CPUs, t.MemoryMB, runs)
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s,%s\t%d\t%d MB\t%s\n", t.Name, t.GOARCH, t.AllKernels(), t.AllSuites(), t.QEMU, t.Machine, t.CPU, t.CPUs, t.MemoryMB, runs)
 	}
 	return w.Flush()
 }

@@ -154,6 +154,9 @@ func (o *options) setKernel(variable, value string) error {
 		if i < 0 {
 			return host.Usagef("%s=%s: unknown target %q: choose from %s", variable, value, name, strings.Join(qemu.Names(), ", "))
 		}
+		if other := prefix + under(name); variable != other && o.given[other] != "" {
+			return host.Usagef("%s=%s: %s=%s is set too: leave one of the two out", variable, value, other, o.given[other])
+		}
 		given := o.kernels[qemu.Names()[i]]
 		if prefix == kernelPrefix {
 			given.Kernel = value

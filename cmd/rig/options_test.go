@@ -118,8 +118,12 @@ func TestElsewhere(t *testing.T) {
 
 // A kernel of one's own and a choice of ours exclude each other.
 func TestKernelAndKernels(t *testing.T) {
-	_, err := parseOptions([]string{"KERNELS=5.10", "KERNEL_arm64=/a"})
 	var usage *host.UsageError
+	_, err := parseOptions([]string{"KERNEL_riscv64-nommu=/a", "KERNEL_riscv64_nommu=/b"})
+	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "/a") || !strings.Contains(err.Error(), "/b") {
+		t.Errorf("error: %v", err)
+	}
+	_, err = parseOptions([]string{"KERNELS=5.10", "KERNEL_arm64=/a"})
 	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "KERNELS=5.10") {
 		t.Errorf("error: %v", err)
 	}

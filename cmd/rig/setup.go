@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,27 +24,33 @@ var hostTools = []host.Tool{
 }
 
 func setup(ctx context.Context, o *options, out *os.File) error {
-	if err := install(ctx, slices.Concat(testTools(o), hostTools), out); err != nil {
+	tools := append(qemu.Tools(o.targets), hostTools...)
+	for _, t := range o.targets {
+		if _, given := o.kernels[t.Name]; !given {
+			tools = append(tools, t.Kernel.Tools()...)
+		}
+	}
+	if err := install(ctx, tools, out); err != nil {
 		return err
 	}
 	fmt.Fprintln(out, "all that make test and make qemu-test need is installed")
 	return nil
 }
 
-// testTools are what make qemu-test needs.
-func testTools(o *options) []host.Tool {
-	return append(qemu.Tools(o.targets), kernelTools(o, o.targets)...)
-}
-
-// kernelTools are what getting the kernels needs that the user hasn't given.
-func kernelTools(o *options, targets []qemu.Target) []host.Tool {
+// installKernelTools installs what getting those kernels needs that neither the user
+// has given nor the cache has. Where it can't, the targets that need them have no
+// kernel, and say why; the others run.
+func installKernelTools(ctx context.Context, o *options, store *supply.Store, targets []qemu.Target, fresh bool, out *os.File) error {
 	var tools []host.Tool
 	for _, t := range targets {
-		if _, given := o.kernels[t.Name]; !given {
+		if _, given := o.kernels[t.Name]; !given && (fresh || !store.Has(ctx, t.Kernel)) {
 			tools = append(tools, t.Kernel.Tools()...)
 		}
 	}
-	return tools
+	if err := install(ctx, tools, out); err != nil {
+		fmt.Fprintln(out, "not all tools for getting kernels are here:", err)
+	}
+	return ctx.Err()
 }
 
 // newerEmulators gives targets newer emulators than an old release has. The
@@ -100,15 +107,14 @@ func install(ctx context.Context, tools []host.Tool, out *os.File) error {
 		}
 		return nil
 	}
-	if err := apt("update"); err != nil {
-		return err
-	}
+	// Some list that is out of step may not be one that is needed.
+	updated := apt("update")
 	packages := []string{"install", "-y", "--no-install-recommends"}
 	for _, t := range missing {
 		packages = append(packages, knownPackage(ctx, t))
 	}
 	if err := apt(packages...); err != nil {
-		return err
+		return errors.Join(err, updated)
 	}
 	return host.CheckTools(tools)
 }

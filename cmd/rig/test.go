@@ -30,7 +30,7 @@ func runTests(ctx context.Context, o *options, out *os.File) error {
 }
 
 func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.File) error {
-	if err := install(ctx, testTools(o), out); err != nil {
+	if err := install(ctx, qemu.Tools(o.targets), out); err != nil {
 		return err
 	}
 	store, err := supply.DefaultStore()
@@ -40,6 +40,9 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 	defer store.Close()
 	targets, err := o.onKernels(out)
 	if err != nil {
+		return err
+	}
+	if err := installKernelTools(ctx, o, store, targets, false, out); err != nil {
 		return err
 	}
 	if targets, err = newerEmulators(ctx, store, targets, false, out); err != nil {

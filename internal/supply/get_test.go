@@ -96,6 +96,22 @@ func TestListOutOfStep(t *testing.T) {
 	}
 }
 
+// What is in the cache needs no tool.
+func TestHas(t *testing.T) {
+	m := newMirror(t)
+	m.kernel("trixie", "amd64", "6.12.5", nil)
+	m.publish()
+	s := m.store()
+	if s.Has(t.Context(), spec("amd64", "trixie")) {
+		t.Error("an empty cache has it")
+	}
+	mustGet(t, s, spec("amd64", "trixie"), false)
+	noAPT(t)
+	if !s.Has(t.Context(), spec("amd64", "trixie")) || s.Has(t.Context(), spec("amd64", "forky")) {
+		t.Error("the cache does not know what it has")
+	}
+}
+
 func TestListRightAtSecondTry(t *testing.T) {
 	m := newMirror(t)
 	m.kernel("trixie", "riscv64", "6.12.5", nil)

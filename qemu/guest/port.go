@@ -38,11 +38,8 @@ func loadModules(dir string) error {
 	return nil
 }
 
-// portPatience is how long a port may take to appear while nothing says that it
-// can't: the kernel learns its name from QEMU while PID 1 already runs.
-const portPatience = 8 * time.Second
-
-// openPort waits for the event port. Where there is none it says why.
+// openPort waits for the event port: the kernel learns its name from QEMU while PID 1
+// already runs. Where there is none it says why.
 func openPort() (*guest.Emitter[wire.Record], error) {
 	said := false
 	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -53,7 +50,7 @@ func openPort() (*guest.Emitter[wire.Record], error) {
 				return guest.EventChannel[wire.Record](path)
 			}
 		}
-		if said || time.Since(start) < portPatience {
+		if said || time.Since(start) < wire.Patience {
 			continue
 		}
 		why, final := noPort("/sys")

@@ -27,6 +27,9 @@ const (
 	// Here on the console.
 	HereEnv = "RIG_HERE"
 	Here    = "guest: here"
+	// Patience is how long the agent waits for a port that does not appear,
+	// before it says so.
+	Patience = 8 * time.Second
 	// NoPort begins the line of the console in which the agent says that there
 	// is no port to report over.
 	NoPort = "guest: no event port: "

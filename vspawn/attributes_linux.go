@@ -57,7 +57,7 @@ var attributes = []attribute{
 	{"Pdeathsig", "after the credentials, whose change clears it", addPdeathsig},
 	{"Ptrace", "late: the tracer sees no more than the exec", addPtrace},
 	{"Rlimits.NOFILE", "after the last descriptor is made, unless it takes privileges", addNofile},
-	{"SignalMask", "late: a signal that was pending may end the child from here on", addMask},
+	{"SignalMask", "behind what can fail: a signal that was pending may end the child from here on, and hide it", addMask},
 	{"Seccomp", "last: the filter needs to let pass no more than execve", addSeccomp},
 }
 

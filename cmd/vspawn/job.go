@@ -20,7 +20,8 @@ import (
 type job struct {
 	p     *vspawn.Process
 	tty   *terminal // nil without -foreground
-	group int       // the child's, if it is not ours and in our session; else 0
+	keys  int       // the child's process group, if it is not ours; else 0
+	group int       // the same, if it is in our session; else 0
 
 	stopped bool // the child is
 	asked   bool // its first stop is the one of -stopped
@@ -49,9 +50,13 @@ func newJob(p *vspawn.Process, tty *terminal, r *request) *job {
 	if tty != nil {
 		tty.group = group
 	}
+	if group == unix.Getpgrp() {
+		return j
+	}
+	j.keys = group
 	// A new session has a terminal of its own, or none: its stops are not for
 	// our shell.
-	if r.attr.Pgid != nil && !r.attr.Setsid && group != unix.Getpgrp() {
+	if !r.attr.Setsid {
 		j.group = group
 	}
 	return j
@@ -83,6 +88,26 @@ func (j *job) watch() <-chan change {
 		}
 	}()
 	return changes
+}
+
+// key is for a signal of the keyboard's that we got. Our own group has got it
+// from the terminal. Another gets it as a whole, as there: a shell in it waits
+// for what it runs.
+func (j *job) key(s syscall.Signal) {
+	if j.keys != 0 {
+		unix.Kill(-j.keys, s) // fails only if there is no one left to get it
+	}
+	if j.group != 0 {
+		j.resume() // or it would get it by and by, if it is stopped
+	}
+}
+
+// pass passes on a signal to the child.
+func (j *job) pass(s syscall.Signal) {
+	j.p.Signal(s) // fails only if there is no one left to get it
+	if s == unix.SIGHUP && j.group != 0 {
+		j.resume() // or it would get it by and by, if it is stopped
+	}
 }
 
 // signal is for a SIGTSTP or SIGCONT that we got.

@@ -229,6 +229,19 @@ var scenes = map[string]func(*jobShell){
 		s.event(fmt.Sprint("ready ", s.child))
 		s.exits()
 	},
+	// A key is for the child's children, too.
+	"interrupted": func(s *jobShell) {
+		for _, flags := range [][]string{background, {"-setsid"}} {
+			s.start(flags)
+			s.order("run")
+			if _, err := s.events.ReadByte(); err != nil {
+				s.fail("the child's child does not start: %v", err)
+			}
+			s.key(ctrlC)
+			s.event(fmt.Sprint("its child has ended by ", 40+int(unix.SIGINT)))
+			s.exits()
+		}
+	},
 	"SIGTSTP ignored": func(s *jobShell) {
 		signal.Ignore(unix.SIGTSTP)
 		s.start(background)
@@ -265,12 +278,23 @@ func player() int {
 			}
 		}
 	}()
-	for orders.Scan() && orders.Text() == "read" {
-		// Handlers may be too late: the read is tried again, and stops us.
-		setAction(unix.SIGINT, action{})
-		setAction(unix.SIGHUP, action{})
-		line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
-		fmt.Fprint(events, "has read ", line)
+	for orders.Scan() {
+		switch orders.Text() {
+		case "read":
+			// Handlers may be too late: the read is tried again, and stops us.
+			setAction(unix.SIGINT, action{})
+			setAction(unix.SIGHUP, action{})
+			line, _ := bufio.NewReader(os.Stdin).ReadString('\n')
+			fmt.Fprint(events, "has read ", line)
+		case "run":
+			signal.Ignore(unix.SIGINT, unix.SIGCONT)
+			cmd := exec.Command("/proc/self/exe", "await", strconv.Itoa(int(unix.SIGINT)))
+			cmd.ExtraFiles = []*os.File{events}
+			cmd.Run()
+			fmt.Fprintln(events, "its child has ended by", cmd.ProcessState.ExitCode())
+		default:
+			return done
+		}
 	}
 	return done
 }

@@ -13,8 +13,8 @@
 //
 //	run starts the program, waits for it, and exits with its status, or with
 //	128 plus the number of the signal that ended it. Meanwhile it passes on
-//	SIGHUP, SIGTERM, SIGUSR1 and SIGUSR2; SIGINT and SIGQUIT too, if the
-//	program is in another process group, where the terminal's do not reach it.
+//	SIGHUP, SIGTERM, SIGUSR1 and SIGUSR2; SIGINT and SIGQUIT too, to the
+//	program's process group, if that is another, which the terminal's do not reach.
 //	With -foreground the terminal is given back at the end.
 //
 //	With -pgid, the program and vspawn are one job to the shell, though they are
@@ -361,7 +361,6 @@ func start(plan *vspawn.Plan, r *request) (status int, err error) {
 	keyboard := []os.Signal{unix.SIGINT, unix.SIGQUIT}
 	// To catch an ignored signal would be to take the ignoring from the child.
 	caught := slices.DeleteFunc(slices.Concat(forwarded, keyboard), signal.Ignored)
-	ownGroup := r.attr.Setsid || r.attr.Pgid != nil
 
 	var tty *terminal
 	if r.attr.Foreground && !r.attr.Setsid {
@@ -390,11 +389,10 @@ func start(plan *vspawn.Plan, r *request) (status int, err error) {
 	for {
 		select {
 		case s := <-signals:
-			if keys := slices.Contains(keyboard, s); ownGroup || !keys {
-				p.Signal(s.(syscall.Signal)) // fails only if there is no one left to get it
-				if j.group != 0 && (keys || s == unix.SIGHUP) {
-					j.resume() // or it would get it by and by, if it is stopped
-				}
+			if s := s.(syscall.Signal); slices.Contains(keyboard, os.Signal(s)) {
+				j.key(s)
+			} else {
+				j.pass(s)
 			}
 		case s := <-stops:
 			j.signal(s.(syscall.Signal))

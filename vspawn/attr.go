@@ -30,7 +30,8 @@ type Attr struct {
 	// ExecFD is a descriptor of the program itself, a file from memfd_create
 	// included (execveat(2), Linux 3.19); the path is then empty. A script
 	// can't be started so: its interpreter would find the descriptor closed.
-	// With TOMOYO before Linux 6.12 the child's root needs a /proc or /dev/fd.
+	// With TOMOYO before Linux 6.12 the child's root needs a /dev/fd, or a /proc
+	// if root and mount namespace are the parent's and there are no Syscalls.
 	ExecFD *int
 
 	// Files is the child's descriptor table. nil passes on 0, 1 and 2; any
@@ -156,7 +157,8 @@ type Attr struct {
 	//
 	// A filter that kills the child before it is the program does not harm the
 	// parent. On kernels before 5.16 that, and any other end by a signal that
-	// dumps core, takes care: see docs/design.md, Core dumps before 5.16.
+	// dumps core, takes care, and some moments remain in which it does: see
+	// docs/design.md, Core dumps before 5.16.
 	Seccomp []BPF
 
 	// SignalMask is the set of blocked signals when the program starts. nil
@@ -236,7 +238,8 @@ type File struct {
 	Parent int      // the parent's descriptor that it is a copy of
 	File   *os.File // if not nil, taken instead of Parent, and kept from the collector
 
-	// Path, if not empty, is opened by the child instead, in its own root and
+	// Path, if not empty, is opened by the child instead (before Linux 5.16 not
+	// its own files below /proc, unless it is root's child), in its own root and
 	// directory and with its own credentials (open(2)).
 	Path  string
 	Flags int    // O_RDONLY and so on

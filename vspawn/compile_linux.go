@@ -63,7 +63,12 @@ func (c *compiler) exec(path string, argv, env []string) {
 		{val: c.mem.strs(env), show: environment(len(env))},
 	}
 	if fd := c.attr.ExecFD; fd != nil {
-		c.plan.execPath = c.str("/proc/self/fd/" + itoa(c.at(*fd)))
+		// In a root that is not ours the name may be another file's.
+		if a := c.attr; a.Chroot == "" && a.PivotRoot == "" && len(a.Mounts) == 0 && len(a.Setns) == 0 && len(a.Syscalls) == 0 &&
+			(a.Cloneflags|a.Unshareflags)&unix.CLONE_NEWNS == 0 {
+			c.plan.execPath = c.str("/proc/self/fd/" + itoa(c.at(*fd)))
+			c.plan.execByName = true
+		}
 		c.op(op{kind: opExecFD, field: "ExecFD", name: "execveat", nr: unix.SYS_EXECVEAT, object: *fd,
 			args: slices.Concat([]arg{dec(c.at(*fd)), c.str("")}, vectors, []arg{name("AT_EMPTY_PATH", unix.AT_EMPTY_PATH)})})
 		return

@@ -306,7 +306,7 @@ func (d *deadly) run(path string) error {
 }
 
 // runMother gives how a mother ended, and what it said last.
-func runMother(t *testing.T, mode, only string) (end error, last string) {
+func runMother(t *testing.T, mode, only string) (last string, end error) {
 	t.Helper()
 	cmd := mother.Command(mode, tiny.Exit(t, 0), only)
 	out, w := pipe()
@@ -320,7 +320,7 @@ func runMother(t *testing.T, mode, only string) (end error, last string) {
 	end = cmd.Wait()
 	lines := strings.Split(strings.TrimSpace(string(said)), "\n")
 	t.Logf("%s, %s: %d lines, the last %q, end %v", mode, only, len(lines), lines[max(0, len(lines)-2):], end)
-	return end, lines[len(lines)-1]
+	return lines[len(lines)-1], end
 }
 
 // A child that dies by a signal that dumps core, wherever on its way, leaves
@@ -331,7 +331,7 @@ func TestCoreDumpSparesParent(t *testing.T) {
 	helper.SkipEmulated(t, "seccomp")
 	for _, mode := range []string{"as found", "with the answer"} {
 		t.Run(mode, func(t *testing.T) {
-			if end, last := runMother(t, mode, ""); end != nil || last != "lives" {
+			if last, end := runMother(t, mode, ""); end != nil || last != "lives" {
 				t.Errorf("the parent ended by %v in %q", end, last)
 			}
 		})
@@ -339,7 +339,7 @@ func TestCoreDumpSparesParent(t *testing.T) {
 	for _, only := range []string{"SIGQUIT before Setsid", "SIGABRT behind the mask", "RLIMIT_FSIZE before Groups",
 		"a filter that ends it at execve", "a filter that refuses 4 ways out"} {
 		t.Run("without the answer: "+only, func(t *testing.T) {
-			end, last := runMother(t, "without the answer", only)
+			last, end := runMother(t, "without the answer", only)
 			if lives := end == nil && last == "lives"; lives != releaseAtLeast(5, 16) {
 				t.Errorf("the parent lives: %t", lives)
 			}
@@ -353,7 +353,7 @@ func TestCoreDumpSuidDumpable(t *testing.T) {
 	const sysctl = "/proc/sys/fs/suid_dumpable"
 	run := func(mode, only string) {
 		t.Helper()
-		if end, last := runMother(t, mode, only); end != nil || last != "lives" {
+		if last, end := runMother(t, mode, only); end != nil || last != "lives" {
 			t.Errorf("the parent ended by %v in %q", end, last)
 		}
 	}
@@ -411,7 +411,9 @@ var modest = helper.New("modest", func(args []string) int {
 		UIDMap: []IDMap{{0, os.Getuid(), 1}}, GIDMap: []IDMap{{0, os.Getgid(), 1}}}
 	root := maps
 	root.UID, root.GID, root.KeepGroups = Ptr(0), Ptr(0), true
-	attrs := []*Attr{{}, {OOMScoreAdj: Ptr(500)}, &maps, &root}
+	both := maps
+	both.OOMScoreAdj = Ptr(500)
+	attrs := []*Attr{{}, {OOMScoreAdj: Ptr(500)}, &maps, &root, &both}
 	start := func(attr *Attr) error {
 		p, err := Start(context.Background(), args[0], nil, attr)
 		if err == nil {
@@ -421,6 +423,16 @@ var modest = helper.New("modest", func(args []string) int {
 	}
 	if err := start(attrs[2]); errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) {
 		attrs = attrs[:2] // no user namespaces for us
+	} else if err := start(&both); err != nil { // alone, with nobody to hold it up
+		fmt.Println("id maps and OOMScoreAdj:", err)
+	}
+	// What is refused for good is not tried again: its steps would be made anew.
+	plan, err := Compile(args[0], nil, &Attr{OOMScoreAdj: Ptr(-1000)})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := plan.Start(context.Background()); !errors.Is(err, unix.EACCES) || plan.passing(err, &as) {
+		fmt.Println("OOMScoreAdj of -1000:", err)
 	}
 	var all sync.WaitGroup
 	var failed atomic.Pointer[error]

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"context"
 	"errors"
 	"os"
 	"sync"
@@ -41,11 +42,6 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
 	if !off && !p.credentials {
 		return
 	}
-	if !p.writesOwnProc {
-		for tries := 0; d.wanted.Load() > 0 && tries < 100; tries++ {
-			time.Sleep(time.Millisecond) // or they would never find it on
-		}
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.users++; d.users == 1 {
@@ -53,8 +49,9 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
 	}
 	if off {
 		d.off++
-		if p.writesOwnProc && d.changed == 0 && !rootFilesAreOurs() {
-			d.set(d.was) // until the child has written, and turns it off itself
+		// One with id maps has it when they are written.
+		if p.writesOwnProc && p.maps == nil && d.mayLend() {
+			d.set(1) // until the child has written, and turns it off itself
 		} else {
 			d.set(0)
 		}
@@ -62,6 +59,42 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
 	if p.credentials && p.maps == nil {
 		d.changed++
 	}
+}
+
+// giveWay holds a start back for a moment, for those that wait for the flag: they
+// would never find it on.
+func (d *dumpableFlag) giveWay(ctx context.Context, p *Plan, f *FeatureSet) {
+	if p.writesOwnProc || !p.undumpable(f) {
+		return
+	}
+	for tries := 0; d.wanted.Load() > 0 && tries < 100; tries++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
+}
+
+// mayLend tells whether the flag can be on for a moment, for a file below /proc that
+// is root's else. A flag of 2 can't be asked for, and makes it root's anyway.
+func (d *dumpableFlag) mayLend() bool { return d.changed == 0 && d.was == 1 && !rootFilesAreOurs() }
+
+// lend turns the flag on for a child that has its id maps and is to write its own
+// file below /proc next. It turns it off itself.
+func (d *dumpableFlag) lend(p *Plan) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p.writesOwnProc && d.off > 0 && d.mayLend() {
+		d.set(1)
+	}
+}
+
+// lent tells whether the flag was one that can be lent.
+func (d *dumpableFlag) lent() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.was == 1
 }
 
 // change says that a child which has waited for its id maps goes on, to change
@@ -90,7 +123,10 @@ func (d *dumpableFlag) leave(p *Plan, f *FeatureSet, change bool) {
 	// 2, "readable by root only", can't be asked for: it comes from
 	// fs.suid_dumpable, and then a change of credentials leaves it as it is.
 	// Where we have turned it off, off it stays.
-	if d.users--; d.users == 0 && d.get() != d.was {
+	switch d.users--; {
+	case d.users > 0 && d.off > 0 && p.writesOwnProc:
+		d.set(0) // a start that failed may have left it on
+	case d.users == 0 && d.get() != d.was:
 		d.set(d.was)
 	}
 }
@@ -102,13 +138,13 @@ func (d *dumpableFlag) leave(p *Plan, f *FeatureSet, change bool) {
 func (d *dumpableFlag) own(open func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.off == 0 || d.changed > 0 || rootFilesAreOurs() {
+	if d.off == 0 || !d.mayLend() {
 		return open()
 	}
 	defer d.set(0)
 	var err error
 	for tries := 0; tries == 0 || errors.Is(err, unix.EACCES) && tries < 10; tries++ {
-		d.set(d.was)
+		d.set(1)
 		err = open()
 	}
 	return err

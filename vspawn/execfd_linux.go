@@ -27,7 +27,8 @@ func (f *FeatureSet) execFDByName() bool {
 	defer execFD.Unlock()
 	if !execFD.tried {
 		switch result := f.tryExecFD(); result {
-		case unix.ENOEXEC, unix.ENOENT:
+		case unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE: // for want of something, and not for good
+		default:
 			execFD.tried, execFD.byName = true, result == unix.ENOENT
 		}
 	}
@@ -36,7 +37,11 @@ func (f *FeatureSet) execFDByName() bool {
 
 // tryExecFD is what execveat says of a file that is no program.
 func (f *FeatureSet) tryExecFD() error {
-	fd, err := unix.MemfdCreate("none", unix.MFD_CLOEXEC)
+	// Linux 6.3 and later want to hear that it may be run.
+	fd, err := unix.MemfdCreate("none", unix.MFD_CLOEXEC|unix.MFD_EXEC)
+	if err == unix.EINVAL {
+		fd, err = unix.MemfdCreate("none", unix.MFD_CLOEXEC)
+	}
 	if err != nil {
 		return err
 	}
@@ -62,21 +67,25 @@ func (f *FeatureSet) tryExecFD() error {
 	return in.failure()
 }
 
-// addExecFD adds the execveat o, and around it what finds the program by name
-// where that is needed: the last error is then execveat's own. A script is left
-// to that alone, which refuses it: its interpreter would start, and find the
-// name gone. It tells whether the steps last.
+// addExecFD adds the execveat o, and behind it what finds the program by name
+// where that is needed: its error is the true one. A script is left to execveat
+// alone, which refuses it: its interpreter would start, and find the name gone.
+// It tells whether the steps last.
 func (l *loaded) addExecFD(o *op, p *Plan, f *FeatureSet) (lasting bool) {
-	byName := f.execFDByName()
-	if byName && !isScript(o.object.(int)) {
-		first, byName := *o, *o
-		first.flags, byName.flags = asm.Tolerate, asm.Tolerate
-		byName.name, byName.nr = "execve", unix.SYS_EXECVE
-		l.add(&first, first.args)
-		l.add(&byName, []arg{p.execPath, o.args[2], o.args[3]})
+	if !p.execByName || !f.execFDByName() {
+		l.add(o, o.args)
+		return true
 	}
-	l.add(o, o.args)
-	return !byName
+	if isScript(o.object.(int)) {
+		l.add(o, o.args)
+		return false
+	}
+	first, byName := *o, *o
+	first.flags = asm.Tolerate
+	byName.name, byName.nr = "execve", unix.SYS_EXECVE
+	l.add(&first, first.args)
+	l.add(&byName, []arg{p.execPath, o.args[2], o.args[3]})
+	return false
 }
 
 // isScript tells whether a descriptor's file begins with #!, if we may read it.

@@ -51,15 +51,16 @@ type mapWriter struct {
 	done   chan error
 	over   atomic.Bool // the child waits no more
 	change bool        // dumpable knows that it changes its credentials
+	waits  bool        // for the flag, which our own starts turn off
 }
 
-func newMapWriter(p *Plan) (m *mapWriter, child int, err error) {
+func newMapWriter(p *Plan, f *FeatureSet) (m *mapWriter, child int, err error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, -1, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}
 	}
 	unix.SetNonblock(pair[0], true) // for the poller; the child's end stays blocking
-	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1)}, pair[1], nil
+	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1), waits: p.undumpable(f)}, pair[1], nil
 }
 
 // run waits for the child's word, writes the maps, and lets the child go on.
@@ -80,6 +81,7 @@ func (m *mapWriter) run(in *instance) {
 				return e
 			}
 		}
+		dumpable.lend(m.plan)
 		if m.plan.credentials {
 			m.change = true
 			dumpable.change()
@@ -93,7 +95,7 @@ func (m *mapWriter) run(in *instance) {
 // have other credentials; one who is not root waits for that, a second at most.
 func (m *mapWriter) write(path, text string) error {
 	err := writeOnce(path, text)
-	if err != unix.EACCES || rootFilesAreOurs() {
+	if err != unix.EACCES || !m.waits || rootFilesAreOurs() {
 		return err
 	}
 	dumpable.wanted.Add(1)

@@ -38,7 +38,8 @@ type compiled struct {
 	credentials bool   // the child changes its credentials
 	pdeathsig   bool   // the child is to be started from a lasting thread
 	stopped     bool   // the child is to be stopped before it runs
-	execPath    arg    // a name for the program that is a descriptor
+	execPath    arg    // a name for the program that is a descriptor,
+	execByName  bool   // if that is sure to be the same file
 
 	// The child writes a file of its own below /proc.
 	writesOwnProc bool

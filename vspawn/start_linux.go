@@ -55,8 +55,8 @@ var underWay atomic.Int64
 func (p *Plan) passing(err error, f *FeatureSet) bool {
 	if p.writesOwnProc && p.undumpable(f) {
 		var e *Error
-		if errors.As(err, &e) && e.Field == "OOMScoreAdj" && e.Err == unix.EACCES {
-			return !rootFilesAreOurs()
+		if errors.As(err, &e) && e.Field == "OOMScoreAdj" && e.Step == "openat" && e.Err == unix.EACCES {
+			return dumpable.lent() && !rootFilesAreOurs()
 		}
 	}
 	return errors.Is(err, unix.ETXTBSY)
@@ -78,8 +78,10 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		if tries >= 3 && underWay.Load() == 0 && errors.Is(err, unix.ETXTBSY) {
 			break
 		}
-		syscall.ForkLock.RLock()   // waits for a ForkExec under way
-		syscall.ForkLock.RUnlock() //lint:ignore SA2001 that is all
+		if errors.Is(err, unix.ETXTBSY) {
+			syscall.ForkLock.RLock()   // waits for a ForkExec under way
+			syscall.ForkLock.RUnlock() //lint:ignore SA2001 that is all
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -120,7 +122,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	sync, report := -1, -1
 	var maps *mapWriter
 	if p.maps != nil {
-		if maps, sync, err = newMapWriter(p); err != nil {
+		if maps, sync, err = newMapWriter(p, f); err != nil {
 			return nil, err
 		}
 		defer unix.Close(sync)
@@ -138,6 +140,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	defer low.giveBack()
 	in.fill(l, p, f, sync, report, low)
 
+	dumpable.giveWay(ctx, p, f)
 	if p.inherits {
 		forking.enter()
 		defer forking.leave()

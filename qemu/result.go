@@ -64,8 +64,9 @@ type Result struct {
 	Log      string        // path of the whole console log, or paths
 	// NoKernel says why there was no kernel to run, and with Excused another
 	// kernel's result speaks for the target.
-	NoKernel string
-	Excused  bool
+	NoKernel  string
+	Excused   bool
+	notServed bool // by any mirror: it is not for want of a tool, say
 	// Interrupted runs have no verdict.
 	Interrupted bool
 	start       time.Time
@@ -97,7 +98,7 @@ func (c *Config) merge(parts []*Result) []*Result {
 		results = append(results, r)
 	}
 	for _, r := range results {
-		r.Excused = r.NoKernel != "" && c.AnyKernel && ran[r.Target.Name]
+		r.Excused = r.notServed && c.AnyKernel && ran[r.Target.Name]
 	}
 	return results
 }

@@ -268,7 +268,7 @@ func (c *Config) kernels(ctx context.Context, p *progress) (map[string]supply.Ke
 // no failure, but a kernel that does not compile is.
 func withoutKernel(t Target, err error) *Result {
 	if usage := new(host.UsageError); errors.As(err, &usage) {
-		return &Result{Target: t, NoKernel: err.Error()}
+		return &Result{Target: t, NoKernel: err.Error(), notServed: errors.As(err, new(*supply.NotServed))}
 	}
 	return &Result{Target: t, Problems: []string{"no kernel: " + err.Error()}}
 }

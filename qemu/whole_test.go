@@ -149,9 +149,19 @@ func TestNoKernel(t *testing.T) {
 			t.Errorf("%s: %s, excused %v", r.Target.Title(), r.Verdict(), r.Excused)
 		}
 	}
-	merged := c.merge([]*Result{{Target: c.Targets[0], Tests: []*Test{{Outcome: Pass}}}, {Target: same, NoKernel: "x"}, {Target: other, NoKernel: "x"}})
+	merged := c.merge([]*Result{{Target: c.Targets[0], Tests: []*Test{{Outcome: Pass}}}, {Target: same, NoKernel: "x", notServed: true}, {Target: other, NoKernel: "x", notServed: true}})
 	if !merged[1].Excused || merged[2].Excused {
 		t.Errorf("excused: %v, %v; want the second kernel of a target alone", merged[1].Excused, merged[2].Excused)
+	}
+	merged[1].notServed = false // but for want of a tool
+	if merged = c.merge(merged); merged[1].Excused {
+		t.Error("what this machine lacks is excused")
+	}
+	if r := withoutKernel(same, host.CheckTools([]host.Tool{{Program: "no-such-tool"}})); r.NoKernel == "" || r.notServed {
+		t.Errorf("%+v", r)
+	}
+	if !results[0].notServed {
+		t.Error("a mirror that can't be reached is taken for something else")
 	}
 }
 

@@ -54,7 +54,10 @@ func fetchKernels(ctx context.Context, o *options, out *os.File) error {
 		}
 		fmt.Fprintf(out, "%s: %s %s of %s%s, SHA-256 %s, %s\n", t.Title(), k.Package, k.Version, k.Suite, news, k.SHA256, k.Path)
 	}
-	removed, err := store.Prune(allSpecs())
+	var removed []string
+	if o.target == "" && o.given["TARGETS"] == "" { // or others' emulators would go
+		removed, err = store.Prune(allSpecs())
+	}
 	for _, what := range removed {
 		fmt.Fprintf(out, "removed %s, which nothing uses any more\n", what)
 	}

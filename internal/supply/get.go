@@ -99,8 +99,15 @@ func (s *Store) ask(ctx context.Context, spec Spec, fresh bool, report reporter)
 			report(fmt.Sprintf("%s: %s; asking %s", suite.Name, u.reason, about.suites[i+1].Name), "")
 		}
 	}
-	return Kernel{}, host.Usagef("no %s: %s: %s", about.what, strings.Join(passed, "; "), hint)
+	return Kernel{}, &host.UsageError{Err: &NotServed{fmt.Sprintf("no %s: %s: %s", about.what, strings.Join(passed, "; "), hint)}}
 }
+
+// NotServed says that all suites were asked, and none has what is wanted, or could
+// say so: nothing is amiss on this machine but perhaps its network.
+type NotServed struct{ text string }
+
+// Error implements error.
+func (n *NotServed) Error() string { return n.text }
 
 // from returns what one suite has, and puts it into the cache, whole or not at all.
 func (s *Store) from(ctx context.Context, spec Spec, suite Suite, fresh bool, reasons map[string]string, report reporter) (Kernel, error) {
@@ -219,5 +226,9 @@ func replace(place, made, old string) error {
 	if err := os.Rename(place, old); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return os.Rename(made, place)
+	err := os.Rename(made, place)
+	if err != nil {
+		os.Rename(old, place) // better the old one than none; an error if there is none
+	}
+	return err
 }

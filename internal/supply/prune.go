@@ -48,6 +48,11 @@ func (s *Store) pruneEmulators() (removed []string, err error) {
 	}
 	for _, e := range entries {
 		release := filepath.Join("emulators", e.Name())
+		if !e.IsDir() {
+			err = errors.Join(err, os.Remove(s.path(release)))
+			removed = append(removed, release)
+			continue
+		}
 		more, err2 := s.pruneDir(release, func(entry string) bool { return asked[entry] })
 		removed, err = append(removed, more...), errors.Join(err, err2)
 		if !releases[release] {

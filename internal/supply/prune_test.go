@@ -9,6 +9,48 @@ import (
 	"github.com/vspawn/vspawn/internal/host"
 )
 
+// What is no directory is nobody's, and in nobody's way.
+func TestStrayFiles(t *testing.T) {
+	m := newMirror(t)
+	m.kernel("trixie", "amd64", "6.12.5", nil)
+	m.publish()
+	s := m.store()
+	s.asked = map[string]bool{filepath.Join("emulators", "x", "qemu"): true}
+	for _, name := range []string{"work/stray", "emulators/stray"} {
+		if err := os.MkdirAll(filepath.Dir(s.path(name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(s.path(name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := spec("amd64", "trixie")
+	mustGet(t, s, p, false)
+	if _, err := s.Prune([]Spec{p}); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{"work/stray", "emulators/stray"} {
+		if _, err := os.Stat(s.path(name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+}
+
+// An entry that can't be put into its place leaves the old one there.
+func TestReplaceFails(t *testing.T) {
+	dir := t.TempDir()
+	place, old := filepath.Join(dir, "place"), filepath.Join(dir, "old")
+	if err := os.MkdirAll(filepath.Join(place, "kernel"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := replace(place, filepath.Join(dir, "none"), old); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Stat(filepath.Join(place, "kernel")); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestPrune(t *testing.T) {
 	s := Open(t.TempDir())
 	keep := spec("amd64", "trixie", "forky")

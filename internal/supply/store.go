@@ -104,6 +104,13 @@ func (s *Store) sweep() (removed []string, err error) {
 	}
 	for _, e := range entries {
 		name := filepath.Join("work", e.Name())
+		if !e.IsDir() { // nobody's: a process has a directory
+			if err := os.Remove(s.path(name)); err != nil {
+				return removed, err
+			}
+			removed = append(removed, name)
+			continue
+		}
 		unlock, err := host.TryLockDir(s.path(name))
 		if err != nil {
 			return removed, err

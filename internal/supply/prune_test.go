@@ -127,7 +127,7 @@ func TestPrune(t *testing.T) {
 	}
 	want := []string{keep.entry("trixie"), keep.entry("forky"), built.entry("trixie"), built.entry("trixie") + ".log",
 		spec("s390x").entry("sid"), "emulators/bookworm/qemu-a", "work/ours",
-		"locks/work/.lock", "locks/" + spec("s390x").entry("sid"), "locks/emulators/bookworm"}
+		"locks/" + "work/.lock", "locks/" + spec("s390x").entry("sid"), "locks/emulators/bookworm"}
 	slices.Sort(left)
 	slices.Sort(want)
 	if !slices.Equal(left, want) {

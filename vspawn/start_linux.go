@@ -75,7 +75,9 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		defer dumpable.wanted.Add(-1)
 	}
 	for tries := 0; p.passing(err, f) && pause < time.Second; tries++ {
-		if tries >= 3 && underWay.Load() == 0 && errors.Is(err, unix.ETXTBSY) {
+		// A child that has let its parent go on may not have closed its files yet,
+		// and on a busy machine be kept from it for a while.
+		if tries >= 10 && underWay.Load() == 0 && errors.Is(err, unix.ETXTBSY) {
 			break
 		}
 		if errors.Is(err, unix.ETXTBSY) {

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"regexp"
 	"strings"
@@ -23,6 +24,8 @@ const consoleTail = 20
 // maxConsole is how much of a console is kept. A guest that says more is given
 // up: vmtest keeps all of it in memory too.
 const maxConsole = 64 << 20
+
+var consoleFull = fmt.Sprintf("the console says more than %d MiB", maxConsole>>20)
 
 // maxConsoleLine is how much is taken for one line of a console that ends none.
 const maxConsoleLine = 64 << 10

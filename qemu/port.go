@@ -27,15 +27,22 @@ const (
 	actionDone   = "done"
 )
 
+// received is a record that has come, or why no more will: the last of all, unless
+// the guest ended well.
+type received struct {
+	wire.Record
+	err error
+}
+
 // eventPort gives the machine the event port. What comes is sent to events, which
-// is closed at its end. What the guest sent that is no event is told to failed, at
-// once: the guest may live on.
+// is closed at its end. What is no event is told in its place: the guest may live on
+// for long, or end at once.
 //
 // vmtest's own reader, qevent, is not used: it ends the whole rig by a panic when
 // a guest says twice that it is done, and reads no line longer than 64 KiB. And
 // what QEMU has written to its pseudoterminal is lost when it ends, while a pipe
 // keeps it.
-func eventPort(device string, events chan<- wire.Record, failed chan<- error) vmtest.Fn {
+func eventPort(device string, events chan<- received) vmtest.Fn {
 	return func(alloc *vmtest.IDAllocator, o *vmtest.Options) error {
 		r, w, err := os.Pipe()
 		if err != nil {
@@ -61,7 +68,7 @@ func eventPort(device string, events chan<- wire.Record, failed chan<- error) vm
 			stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Now().Add(portGrace)) })
 			defer stop()
 			if err := readEvents(r, events); err != nil {
-				failed <- err
+				events <- received{err: err}
 				io.Copy(io.Discard, r) // or QEMU waits
 			}
 			return nil
@@ -76,7 +83,7 @@ const portGrace = 10 * time.Second
 
 // readEvents sends the records of all lines, up to the end or the first line that
 // is none.
-func readEvents(r io.Reader, events chan<- wire.Record) error {
+func readEvents(r io.Reader, events chan<- received) error {
 	in := bufio.NewReaderSize(r, wire.MaxLine)
 	for done := false; ; {
 		line, err := in.ReadSlice('\n')
@@ -96,7 +103,7 @@ func readEvents(r io.Reader, events chan<- wire.Record) error {
 		case done:
 			return errors.New("the guest sent more after it had said that it is done")
 		case e.Action == actionRecord:
-			events <- e.Actual
+			events <- received{Record: e.Actual}
 		case e.Action == actionDone:
 			done = true
 		default:

@@ -69,9 +69,8 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	defer cancel()
 	// What nobody takes holds up QEMU, so the events are taken from it at once,
 	// and gone through in their own time.
-	received := make(chan wire.Record)
-	failed := make(chan error, 1)
-	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), eventPort(s.target.Serial, received, failed))
+	port := make(chan received)
+	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), eventPort(s.target.Serial, port))
 	if err != nil {
 		s.console.Close()
 		if ctx.Err() != nil {
@@ -82,7 +81,7 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 		s.res.start, s.res.Wall = s.start, time.Since(s.start)
 		return s.res
 	}
-	events := unbounded(received)
+	events := unbounded(port)
 	ended := make(chan error, 1)
 	go func() { ended <- vm.Wait() }()
 
@@ -107,14 +106,16 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 				continue
 			}
 			idle.Reset(s.limits.Idle)
-			if err := s.record(rec); err != nil {
+			err := rec.err
+			if err == nil {
+				err = s.record(rec.Record)
+			}
+			if err != nil {
 				giveUp("%v", err)
 			}
-		case err := <-failed:
-			giveUp("%v", err)
 		case <-full:
 			full = nil
-			giveUp("the console says more than %d MiB%s", maxConsole>>20, s.where())
+			giveUp("%s%s", consoleFull, s.where())
 		case <-idle.C:
 			giveUp("hangs: no event for %v%s", s.limits.Idle, s.where())
 		case <-vctx.Done():
@@ -384,6 +385,9 @@ func (s *session) judge(vmErr error, gaveUp bool) {
 	r.Console = s.console.tail
 	for _, line := range s.console.bad {
 		r.problem("the console says: %s", line)
+	}
+	if s.console.over && !gaveUp { // at its very end
+		r.problem("%s", consoleFull)
 	}
 	if s.console.err != nil {
 		r.problem("console log: %v", s.console.err)

@@ -174,6 +174,8 @@ func TestVerdict(t *testing.T) {
 		{name: "done before the end", records: records("boot list start output done", nil),
 			want: "the guest says it ran 1 binaries; 0 came to an end\nthe guest ran none of the 1 tests of b"},
 		{name: "unknown kind", records: records("boot list start output end x done", nil), want: `the guest sent an event of unknown kind "x"`},
+		{name: "a console that is full at the end", records: records("boot list start output end done", nil),
+			console: strings.Repeat("x", maxConsole) + "y", want: "the console says more than 64 MiB"},
 		{name: "no port", console: "guest: no event port: the kernel has no virtio\n",
 			want: "the guest ended before its first event: no event port: the kernel has no virtio; give its modules by MODULES_amd64=, or another kernel"},
 		{name: "no port for another reason", console: "guest: mounting proc on /proc: no such device\nother\n",

@@ -96,7 +96,9 @@ func writeFailure(w io.Writer, r *Result, variables map[string]string) {
 			fmt.Fprintf(w, "    > %s\n", line)
 		}
 	}
-	fmt.Fprintf(w, "  whole console: %s\n", r.Log)
+	if r.Log != "" { // else nothing was booted
+		fmt.Fprintf(w, "  whole console: %s\n", r.Log)
+	}
 	fmt.Fprintf(w, "  repeat: %s\n", repeatCommand(r, tops, variables))
 }
 

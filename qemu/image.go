@@ -29,6 +29,7 @@ type Suite struct {
 	Dir      string            // of the tests in the guest; "" is below /tests
 	Sources  bool              // the package's other files go with it too
 	Files    []initramfs.File  // and these
+	Together bool              // tests may need each other: one guest has all of them
 }
 
 // args are the flags that the binary gets, and the whole tests that it will not
@@ -111,7 +112,7 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 			if err != nil {
 				return p, err
 			}
-			p.suites = append(p.suites, suite{wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip}, tests})
+			p.suites = append(p.suites, suite{wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip, Together: s.Together}, tests})
 			data, err := testdata(b.Dir, dir, s.Sources)
 			if err != nil {
 				return p, err

@@ -373,7 +373,7 @@ func (s *session) list(r wire.Record) error {
 	if strange := without(listed, b.tests); len(strange) > 0 {
 		s.res.problem("%s lists %s, which its source has not", r.Binary, few(strange))
 	}
-	chosen := s.selector.Choose(b.Without(listed))
+	chosen := s.selector.ChooseOf(&b.Binary, listed)
 	s.chosen[r.Binary] = chosen
 	s.say(func(st *Status) { st.Phase, st.Tests = "running", st.Tests+len(chosen) })
 	return nil

@@ -55,7 +55,7 @@ func (a *agent) run() error {
 		if err := a.send(wire.Record{Kind: wire.List, Binary: b.Name, Tests: all}); err != nil {
 			return err
 		}
-		chosen[i] = sel.Choose(b.Without(all))
+		chosen[i] = sel.ChooseOf(&b, all)
 	}
 	ran := 0
 	for i, b := range a.plan.Binaries {

@@ -91,6 +91,25 @@ func (s *Selector) Choose(names []string) []string {
 	return chosen
 }
 
+// ChooseOf returns those of a binary's tests, given all that it lists, that the
+// selector takes. Tests that stay together count as one.
+func (s *Selector) ChooseOf(b *Binary, all []string) []string {
+	names := b.Without(all)
+	if !b.Together {
+		return s.Choose(names)
+	}
+	whole := Selector{top: s.top, shards: 1}
+	chosen := whole.Choose(names)
+	if len(chosen) == 0 {
+		return nil
+	}
+	s.seen++
+	if (s.seen-1)%s.shards != s.shard {
+		return nil
+	}
+	return chosen
+}
+
 // Pattern is the -test.run that matches just the tests of names.
 func (s *Selector) Pattern(names []string) string {
 	return "^(" + strings.Join(names, "|") + ")$" + s.sub

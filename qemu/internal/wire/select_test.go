@@ -63,6 +63,35 @@ func TestShards(t *testing.T) {
 	}
 }
 
+// Tests that stay together are all in one part, and such binaries are spread too.
+func TestTogether(t *testing.T) {
+	names := []string{"TestA", "TestB", "TestSkipped"}
+	got := map[string]int{}
+	for shard := range 2 {
+		s, err := NewSelector("A|B|S", shard, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range []Binary{{Name: "x"}, {Name: "y"}, {Name: "z"}, {Name: "none"}} {
+			b.Together, b.Skip = true, []string{"TestSkipped"}
+			all := names
+			if b.Name == "none" {
+				all = []string{"TestD"}
+			}
+			chosen := s.ChooseOf(&b, all)
+			if len(chosen) != 0 && !slices.Equal(chosen, names[:2]) {
+				t.Errorf("part %d of %s: %q", shard, b.Name, chosen)
+			}
+			if len(chosen) > 0 {
+				got[b.Name] += shard + 1
+			}
+		}
+	}
+	if got["x"] != 1 || got["y"] != 2 || got["z"] != 1 || got["none"] != 0 {
+		t.Errorf("by part: %v", got)
+	}
+}
+
 func TestParseShard(t *testing.T) {
 	for s, want := range map[string][2]int{"": {0, 1}, "1/1": {0, 1}, "3/4": {2, 4}} {
 		if shard, shards, err := ParseShard(s); err != nil || [2]int{shard, shards} != want {

@@ -52,6 +52,8 @@ type Binary struct {
 	Env  []string
 	Args []string
 	Skip []string // tests that Args have it skip
+	// Together says that its tests may need each other, so that one part has all.
+	Together bool
 }
 
 // Without leaves out of names those that Args have it skip.

@@ -1,0 +1,42 @@
+package vspawn
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+func addRlimits(c *compiler) error {
+	set := map[int]bool{}
+	for i, r := range c.attr.Rlimits {
+		field := index("Rlimits", i)
+		switch {
+		case r.Resource < 0 || r.Resource >= len(rlimitNames):
+			return refuse(field, "%d is not a resource", r.Resource)
+		case r.Soft > r.Hard:
+			return refuse(field, "the soft limit %d is above the hard limit %d", r.Soft, r.Hard)
+		case set[r.Resource]:
+			return refuse(field, "%s is named twice", rlimitName(r.Resource))
+		}
+		set[r.Resource] = true
+		if r.Resource != unix.RLIMIT_NOFILE || raisesNofile(r) {
+			c.rlimit(field, r)
+		}
+	}
+	return nil
+}
+
+// addNofile sets the limit of descriptors, if addRlimits has not: to lower it
+// takes no privilege, and may not be in the way of Files.
+func addNofile(c *compiler) error {
+	for i, r := range c.attr.Rlimits {
+		if r.Resource == unix.RLIMIT_NOFILE {
+			if !raisesNofile(r) {
+				c.rlimit(index("Rlimits", i), r)
+			}
+			return nil
+		}
+	}
+	if r, raised := raisedNofile(); raised {
+		c.rlimit("", r)
+	}
+	return nil
+}

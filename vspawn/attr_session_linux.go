@@ -1,0 +1,56 @@
+package vspawn
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+func addSetsid(c *compiler) error {
+	if c.attr.Setsid {
+		c.op(op{field: "Setsid", name: "setsid", nr: unix.SYS_SETSID})
+	}
+	return nil
+}
+
+func addPgid(c *compiler) error {
+	a := c.attr
+	switch {
+	case a.Pgid == nil:
+	case *a.Pgid < 0:
+		return refuse("Pgid", "%d is negative", *a.Pgid)
+	case a.Setsid && *a.Pgid != 0:
+		return refuse("Pgid", "%d contradicts Setsid: a session leader is in its own group", *a.Pgid)
+	case a.Setsid: // done by it
+	default:
+		c.op(op{field: "Pgid", name: "setpgid", nr: unix.SYS_SETPGID, args: []arg{dec(0), dec(*a.Pgid)}})
+	}
+	return nil
+}
+
+func addTTY(c *compiler) error {
+	a := c.attr
+	switch {
+	case a.TTY == nil && a.Foreground:
+		return refuse("Foreground", "set without a TTY")
+	case a.TTY == nil && a.ControllingTTY:
+		return refuse("ControllingTTY", "set without a TTY")
+	case a.TTY == nil:
+		return nil
+	case !a.Foreground && !a.ControllingTTY:
+		return refuse("TTY", "set without ControllingTTY or Foreground, which say what for")
+	case a.ControllingTTY && !a.Setsid:
+		return refuse("ControllingTTY", "set without Setsid: only a session leader can have one")
+	case a.Setsid && a.Foreground && !a.ControllingTTY:
+		return refuse("Foreground", "contradicts Setsid without ControllingTTY: a new session has no terminal")
+	}
+	if a.ControllingTTY {
+		c.op(op{field: "ControllingTTY", name: "ioctl", nr: unix.SYS_IOCTL,
+			args: []arg{dec(*a.TTY), name("TIOCSCTTY", unix.TIOCSCTTY), dec(0)}})
+	}
+	if a.Foreground {
+		// SIGTTOU, which a background process gets for this, is blocked.
+		c.op(op{field: "Foreground", name: "getpgid", nr: unix.SYS_GETPGID, args: []arg{dec(0)}, out: arg{kind: argWord, val: wordPgid}})
+		c.op(op{field: "Foreground", name: "ioctl", nr: unix.SYS_IOCTL,
+			args: []arg{dec(*a.TTY), name("TIOCSPGRP", unix.TIOCSPGRP), {kind: argInt32, val: wordPgid}}})
+	}
+	return nil
+}

@@ -17,6 +17,9 @@ func addSyscalls(c *compiler, field string) {
 		for _, a := range s.Args {
 			o.args = append(o.args, name(hex(a), a))
 		}
+		if changesCredentials(s.Nr) {
+			c.plan.credentials = true
+		}
 		if s.Tolerate {
 			o.flags = asm.Tolerate
 		}

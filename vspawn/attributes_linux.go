@@ -73,6 +73,9 @@ func addNamespaces(c *compiler) error {
 		return refuse("Cloneflags", "%#x is not a flag of a new namespace (CLONE_NEW…)", other)
 	}
 	c.plan.cloneFlags |= uint64(c.attr.Cloneflags)
+	if c.attr.Cloneflags&unix.CLONE_NEWUSER != 0 {
+		c.plan.newUser, c.plan.credentials = true, true
+	}
 	return nil
 }
 

@@ -14,11 +14,13 @@ import (
 )
 
 // dumpable owns the dumpable flag of our memory (PR_SET_DUMPABLE): nothing else
-// here changes it. Two kinds of starts concern it.
+// here changes it. Children of two kinds need it off.
 //
-// A child that changes its credentials loses the flag, and since it shares our
-// memory, so do we. The flag is put back when no such child is under way any
-// more: earlier, the new user could trace a child that still shares our memory.
+// A child that changes its credentials can be traced by its new user, and so,
+// while it shares our memory, could we: that the flag forbids. The kernel turns
+// it off when credentials change, but not when capabilities are given up or a
+// user namespace is entered. It goes back when such a child is seen to have
+// other memory, which is later than vfork lets the parent go on.
 //
 // Before Linux 5.16 a child that dies by a signal that dumps core takes along
 // all who share its memory, unless that is not dumpable: fs/coredump.c looks at
@@ -28,37 +30,49 @@ var dumpable dumpableFlag
 
 type dumpableFlag struct {
 	mu      sync.Mutex
-	users   int // starts under way of either kind
-	changed int // those whose child may have changed its credentials
-	off     int // those that need the flag off
-	was     int // before the first of them
+	off     int    // children that need it off
+	foreign int    // those of them that others may look at, were it on
+	was     int    // before the first of them
+	ids     [2]int // effective ones, at that time
+	turns   int    // how often the last of the foreign ones has left
 
 	wanted atomic.Int32 // starts under way that can't go on while it is off
 }
 
+// A hold is what a child takes of the flag. The zero value is nothing.
+type hold struct {
+	off     bool // the flag
+	foreign bool // the child may be looked at by others than we
+	becomes bool // and else it is to become so
+	lends   bool // it began with the flag on
+}
+
 // enter begins a start.
-func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) {
-	off := p.undumpable(f)
-	if !off && !p.credentials {
-		return
+func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
+	if !p.undumpable(f) {
+		return hold{}
 	}
+	h := hold{off: true, becomes: p.credentials}
+	// Who owns a user namespace may trace all in it, whatever they may do.
+	born := p.newUser && privileged()
+	h.foreign = born || p.credentials && p.maps == nil
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.users++; d.users == 1 {
-		d.was = d.get()
+	if d.off++; d.off == 1 {
+		d.was, d.ids = d.get(), effectiveIDs()
 	}
-	if off {
-		d.off++
-		// One with id maps has it when they are written.
-		if p.writesOwnProc && p.maps == nil && d.mayLend() {
-			d.set(1) // until the child has written, and turns it off itself
-		} else {
-			d.set(0)
-		}
+	// One with id maps has it when they are written.
+	h.lends = p.writesOwnProc && p.maps == nil && !born && d.mayLend()
+	switch {
+	case h.lends:
+		d.set(1) // until the child has written, and turns it off itself
+	case d.was == 1 || !f.LoneCoreDump: // 2 is as good as 0, but for core dumps
+		d.set(0)
 	}
-	if p.credentials && p.maps == nil {
-		d.changed++
+	if h.foreign {
+		d.foreign++
 	}
+	return h
 }
 
 // giveWay holds a start back for a moment, for those that wait for the flag: they
@@ -78,83 +92,150 @@ func (d *dumpableFlag) giveWay(ctx context.Context, p *Plan, f *FeatureSet) {
 
 // mayLend tells whether the flag can be on for a moment, for a file below /proc that
 // is root's else. A flag of 2 can't be asked for, and makes it root's anyway.
-func (d *dumpableFlag) mayLend() bool { return d.changed == 0 && d.was == 1 && !rootFilesAreOurs() }
+func (d *dumpableFlag) mayLend() bool { return d.foreign == 0 && d.was == 1 && !rootFilesAreOurs() }
 
 // lend turns the flag on for a child that has its id maps and is to write its own
 // file below /proc next. It turns it off itself.
-func (d *dumpableFlag) lend(p *Plan) {
+func (d *dumpableFlag) lend(h *hold) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p.writesOwnProc && d.off > 0 && d.mayLend() {
+	if h.off && d.mayLend() {
 		d.set(1)
+		h.lends = true
 	}
 }
 
-// lent tells whether the flag was one that can be lent.
-func (d *dumpableFlag) lent() bool {
+// turn tells how often the flag has come back, for one who waits for it; false
+// is that it can't.
+func (d *dumpableFlag) turn() (n int, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.was == 1
+	was := d.was
+	if d.off == 0 {
+		was = d.get()
+	}
+	return d.turns, was == 1 && !rootFilesAreOurs()
 }
 
 // change says that a child which has waited for its id maps goes on, to change
 // its credentials.
-func (d *dumpableFlag) change() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.changed++
-}
-
-// leave ends a start; change tells whether that was called for it. The child
-// has other memory by then, or none.
-func (d *dumpableFlag) leave(p *Plan, f *FeatureSet, change bool) {
-	off := p.undumpable(f)
-	if !off && !p.credentials {
+func (d *dumpableFlag) change(h *hold) {
+	if !h.becomes || h.foreign {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if off {
-		d.off--
+	h.foreign = true
+	d.foreign++
+}
+
+// leave ends a start whose child has other memory, or none.
+func (d *dumpableFlag) leave(h hold) {
+	if !h.off {
+		return
 	}
-	if change || p.credentials && p.maps == nil {
-		d.changed--
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if h.foreign {
+		if d.foreign--; d.foreign == 0 {
+			d.turns++
+		}
 	}
-	// 2, "readable by root only", can't be asked for: it comes from
-	// fs.suid_dumpable, and then a change of credentials leaves it as it is.
-	// Where we have turned it off, off it stays.
-	switch d.users--; {
-	case d.users > 0 && d.off > 0 && p.writesOwnProc:
+	switch d.off--; {
+	case d.off == 0:
+		d.restore()
+	case h.lends:
 		d.set(0) // a start that failed may have left it on
-	case d.users == 0 && d.get() != d.was:
+	}
+}
+
+// restore makes the flag what it was. A change of our own effective ids has
+// turned it off meanwhile, and off it stays. 2, "readable by root only", can't
+// be asked for: it comes from fs.suid_dumpable, and then a change of credentials
+// leaves it as it is.
+func (d *dumpableFlag) restore() {
+	now := d.get()
+	switch {
+	case now == d.was || d.was == 1 && effectiveIDs() != d.ids:
+	case d.was == 2 && now != 0:
+		d.set(0)
+	case d.was != 2:
 		d.set(d.was)
 	}
 }
 
+// leaveBehind ends a start whose child may share our memory still: vfork lets
+// the parent go on before the child has its own.
+func (d *dumpableFlag) leaveBehind(h hold, pid int) *sharer {
+	if !h.off || !h.becomes || switched(pid) {
+		d.leave(h)
+		return nil
+	}
+	s := &sharer{hold: h}
+	go func() {
+		for pause := 20 * time.Microsecond; !s.gone.Load() && !switched(pid); pause = min(2*pause, 10*time.Millisecond) {
+			time.Sleep(pause)
+		}
+		s.leave()
+	}()
+	return s
+}
+
+// A sharer is a child that has let the parent go on, and may share our memory
+// still.
+type sharer struct {
+	hold hold
+	gone atomic.Bool
+}
+
+// leave is called by whoever is first to see that the child has other memory, or
+// none. nil is a child of which that is known.
+func (s *sharer) leave() {
+	if s != nil && s.gone.CompareAndSwap(false, true) {
+		dumpable.leave(s.hold)
+	}
+}
+
 // own runs open, which opens a file of a child's below /proc. While the flag is
-// off these are root's; so it is on for that moment, unless another child may
-// have another user's credentials already. If a child's step turns it off just
-// then, it tries again.
-func (d *dumpableFlag) own(open func() error) error {
+// off these are root's; so it is on for that moment, unless a child may be
+// another's. If a child's step turns it off just then, it tries again. others
+// tells whether an error may be for the sake of others than h.
+func (d *dumpableFlag) own(h *hold, open func() error) (others bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.off == 0 || !d.mayLend() {
-		return open()
+		others = d.foreign > 1 || d.foreign == 1 && !h.foreign
+		return others && d.was == 1, open()
 	}
 	defer d.set(0)
-	var err error
-	for tries := 0; tries == 0 || errors.Is(err, unix.EACCES) && tries < 10; tries++ {
+	for tries := 0; tries == 0 || errors.Is(err, unix.EACCES) && tries < 1000; tries++ {
 		d.set(1)
 		err = open()
 	}
-	return err
+	return false, err
 }
 
-// shared tells whether the flag concerns other starts than one.
-func (d *dumpableFlag) shared() bool {
+// SetDumpable sets the dumpable flag of this process's memory to 0 or 1, as
+// prctl(2) with PR_SET_DUMPABLE does. A program that starts children with other
+// credentials, or runs before Linux 5.16, should use it in the place of prctl:
+// while such a child is under way the flag is off, and what prctl sets then is
+// undone, or lets another user at this process's memory. SetDumpable waits for
+// nobody: the flag is set when the last such child has its own memory.
+func SetDumpable(flag int) error {
+	if flag != 0 && flag != 1 { // which only the kernel sets
+		return &Error{Step: "prctl", Object: "PR_SET_DUMPABLE " + itoa(flag), Err: unix.EINVAL, Hint: "it must be 0 or 1"}
+	}
+	d := &dumpable
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.users > 1
+	if d.off > 0 {
+		d.was, d.ids = flag, effectiveIDs()
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(flag), 0, 0, 0); err != nil {
+		return &Error{Step: "prctl", Object: "PR_SET_DUMPABLE", Err: err}
+	}
+	return nil
 }
 
 func (d *dumpableFlag) get() int {
@@ -166,9 +247,21 @@ func (d *dumpableFlag) set(v int) { unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(v),
 
 func rootFilesAreOurs() bool { return os.Geteuid() == 0 }
 
+func effectiveIDs() [2]int { return [2]int{os.Geteuid(), os.Getegid()} }
+
+// privileged tells whether we have capabilities. If that can't be learned we
+// have.
+func privileged() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	return unix.Capget(&header, &data[0]) != nil || data[0].Permitted|data[1].Permitted != 0
+}
+
 // undumpable tells whether our memory must not be dumpable while a child of the
 // plan is under way.
-func (p *Plan) undumpable(f *FeatureSet) bool { return f.SharedMemory && !f.LoneCoreDump }
+func (p *Plan) undumpable(f *FeatureSet) bool {
+	return f.SharedMemory && (p.credentials || !f.LoneCoreDump)
+}
 
 // undump is the child's step that turns the flag off.
 var undump = op{name: "prctl", nr: unix.SYS_PRCTL, flags: asm.Tolerate,
@@ -178,11 +271,16 @@ var undump = op{name: "prctl", nr: unix.SYS_PRCTL, flags: asm.Tolerate,
 // fs.suid_dumpable when credentials change, which need not be 0, and enter may
 // have left it on for the sake of a file below /proc/self.
 func (o *op) redumps() bool {
-	switch o.nr {
+	return changesCredentials(o.nr) || o.field == "OOMScoreAdj" && o.name == "write"
+}
+
+// changesCredentials tells whether a system call may.
+func changesCredentials(nr uintptr) bool {
+	switch nr {
 	case unix.SYS_SETUID, unix.SYS_SETREUID, unix.SYS_SETFSUID, sysSetresuid,
 		unix.SYS_SETGID, unix.SYS_SETREGID, unix.SYS_SETFSGID, sysSetresgid,
 		unix.SYS_CAPSET, unix.SYS_SETNS, unix.SYS_UNSHARE:
 		return true
 	}
-	return o.field == "OOMScoreAdj" && o.name == "write"
+	return false
 }

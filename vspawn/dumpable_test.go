@@ -3,6 +3,7 @@
 package vspawn
 
 import (
+	"errors"
 	"syscall"
 	"testing"
 )
@@ -14,30 +15,74 @@ func TestDumpableNests(t *testing.T) {
 	credentials, plain := &Plan{compiled: &compiled{credentials: true}}, &Plan{compiled: &compiled{}}
 	for _, f := range []*FeatureSet{full, {SharedMemory: true}} {
 		d := new(dumpableFlag)
-		off := 0
-		if f.LoneCoreDump {
-			off = was
-		}
 		for _, p := range []*Plan{credentials, plain} {
-			d.enter(p, f)
+			off := 0
+			if p == plain && f.LoneCoreDump {
+				off = was
+			}
+			first := d.enter(p, f)
 			if got := d.get(); got != off {
 				t.Errorf("%+v: flag is %d, want %d", f, got, off)
 			}
-			d.set(0) // as by a child's new credentials
-			d.enter(credentials, f)
-			d.leave(credentials, f, false)
-			if d.get() != 0 {
-				t.Errorf("%+v: restored while a child is under way", f)
+			second := d.enter(credentials, f)
+			if got := d.get(); got != 0 {
+				t.Errorf("%+v: flag is %d beside one that changes its credentials", f, got)
 			}
-			d.leave(p, f, false)
-			want := was
-			if p == plain && f.LoneCoreDump {
-				want = 0 // that start did not concern it, and the other began with 0
+			d.leave(second)
+			if got := d.get(); got != off {
+				t.Errorf("%+v: flag is %d while a child is under way, want %d", f, got, off)
 			}
-			if got := d.get(); got != want {
+			d.leave(first)
+			if got := d.get(); got != was {
 				t.Errorf("%+v: flag is %d, was %d", f, got, was)
 			}
-			d.set(was)
+		}
+	}
+}
+
+// A flag that was 0 stays so, one that SetDumpable sets meanwhile comes when the
+// last start is over, and the kernel's word counts where our ids have changed.
+func TestSetDumpable(t *testing.T) {
+	was := dumpable.get()
+	defer dumpable.set(was)
+	d := &dumpable // SetDumpable's
+	credentials := &Plan{compiled: &compiled{credentials: true}}
+	check := func(what string, want int) {
+		t.Helper()
+		if got := d.get(); got != want {
+			t.Errorf("%s: flag is %d, want %d", what, got, want)
+		}
+	}
+	set := func(v int) {
+		t.Helper()
+		if err := SetDumpable(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(1)
+	check("set to 1", 1)
+	set(0)
+	check("set to 0", 0)
+	h := d.enter(credentials, full)
+	d.leave(h)
+	check("after one that began with 0", 0)
+	h = d.enter(credentials, full)
+	set(1)
+	check("set to 1 during a start", 0)
+	d.leave(h)
+	check("after it", 1)
+	h = d.enter(credentials, full)
+	set(0)
+	d.leave(h)
+	check("set to 0 during a start, after it", 0)
+	set(1)
+	h = d.enter(credentials, full)
+	d.ids[0]++ // as if they had been others then
+	d.leave(h)
+	check("after our own ids have changed", 0)
+	for _, v := range []int{-1, 2} {
+		if err := SetDumpable(v); !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("SetDumpable(%d): %v", v, err)
 		}
 	}
 }
@@ -52,30 +97,40 @@ func TestDumpableOwn(t *testing.T) {
 	credentials, plain := &Plan{compiled: &compiled{credentials: true}}, &Plan{compiled: &compiled{}}
 	waiting := &Plan{compiled: &compiled{credentials: true, maps: []mapFile{{}}}}
 	d := new(dumpableFlag)
-	during := func() (flag int) {
-		d.own(func() error { flag = d.get(); return nil })
-		return flag
+	own := func(h *hold) (flag int, others bool) {
+		others, _ = d.own(h, func() error { flag = d.get(); return nil })
+		return flag, others
 	}
-	check := func(what string, got, want int) {
+	check := func(what string, h *hold, wantFlag int, wantOthers bool) {
 		t.Helper()
-		if got != want {
-			t.Errorf("%s: flag is %d, want %d", what, got, want)
+		if flag, others := own(h); flag != wantFlag || others != wantOthers {
+			t.Errorf("%s: flag is %d, for others' sake %t; want %d, %t", what, flag, others, wantFlag, wantOthers)
 		}
 	}
-	d.enter(plain, f)
-	check("for one", during(), 1)
-	check("after it", d.get(), 0)
-	d.enter(waiting, f)
-	check("beside one that waits for its maps", during(), 1)
-	d.change()
-	check("when that goes on", during(), 0)
-	d.enter(credentials, f)
-	d.leave(waiting, f, true)
-	check("beside other credentials", during(), 0)
-	d.leave(credentials, f, false)
-	check("and after them", during(), 1)
-	d.leave(plain, f, false)
-	check("at the end", d.get(), 1)
+	h := d.enter(plain, f)
+	check("for one", &h, 1, false)
+	if got := d.get(); got != 0 {
+		t.Errorf("after it: flag is %d", got)
+	}
+	w := d.enter(waiting, f)
+	check("beside one that waits for its maps", &h, 1, false)
+	d.change(&w)
+	d.change(&w)
+	check("when that goes on", &h, 0, true)
+	check("when that goes on, for itself", &w, 0, false)
+	c := d.enter(credentials, f)
+	d.leave(w)
+	check("beside other credentials", &h, 0, true)
+	turns, ok := d.turn()
+	d.leave(c)
+	check("and after them", &h, 1, false)
+	if n, _ := d.turn(); n != turns+1 || !ok {
+		t.Errorf("%d turns, then %d, %t", turns, n, ok)
+	}
+	d.leave(h)
+	if got := d.get(); got != 1 {
+		t.Errorf("at the end: flag is %d", got)
+	}
 }
 
 // asOther makes this thread's effective user another for the test's time.

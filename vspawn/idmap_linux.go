@@ -46,12 +46,11 @@ func mapText(list []IDMap) string {
 // A mapWriter writes the id maps of a child that waits for them. The thread
 // that made the child waits for it in turn, so this is a goroutine's work.
 type mapWriter struct {
-	plan   *Plan
-	sock   *os.File // our end
-	done   chan error
-	over   atomic.Bool // the child waits no more
-	change bool        // dumpable knows that it changes its credentials
-	waits  bool        // for the flag, which our own starts turn off
+	plan *Plan
+	sock *os.File // our end
+	done chan error
+	over atomic.Bool // the child waits no more
+	hold hold        // of the dumpable flag
 }
 
 func newMapWriter(p *Plan, f *FeatureSet) (m *mapWriter, child int, err error) {
@@ -60,7 +59,7 @@ func newMapWriter(p *Plan, f *FeatureSet) (m *mapWriter, child int, err error) {
 		return nil, -1, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}
 	}
 	unix.SetNonblock(pair[0], true) // for the poller; the child's end stays blocking
-	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1), waits: p.undumpable(f)}, pair[1], nil
+	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1)}, pair[1], nil
 }
 
 // run waits for the child's word, writes the maps, and lets the child go on.
@@ -75,55 +74,66 @@ func (m *mapWriter) run(in *instance) {
 			if err := m.write(path, f.text); err != nil {
 				m.hangUp()
 				e := &Error{Step: "write", Field: f.field, Object: path, Err: err}
-				if errors.Is(err, unix.EPERM) {
+				switch err {
+				case unix.EPERM:
 					e.Hint = "without CAP_SETUID and CAP_SETGID a map is one line, for the caller's own id"
+				case unix.EACCES:
+					e.Hint = "the file is root's while this process is not dumpable (PR_SET_DUMPABLE), as it is not " +
+						"beside children with other credentials: CAP_DAC_OVERRIDE opens it"
 				}
 				return e
 			}
 		}
-		dumpable.lend(m.plan)
-		if m.plan.credentials {
-			m.change = true
-			dumpable.change()
+		if m.plan.writesOwnProc {
+			dumpable.lend(&m.hold)
 		}
+		dumpable.change(&m.hold)
 		m.sock.Write(b[:]) // if the child is gone, its own error says more
 		return nil
 	}()
 }
 
 // write writes a map. The file is root's while a child of another start may
-// have other credentials; one who is not root waits for that, a second at most.
+// be another's; one who is not root waits for its turn, as long as the flag comes
+// back now and then.
 func (m *mapWriter) write(path, text string) error {
-	err := writeOnce(path, text)
-	if err != unix.EACCES || !m.waits || rootFilesAreOurs() {
+	others, err := m.writeOnce(path, text)
+	if err != unix.EACCES || !others || rootFilesAreOurs() {
 		return err
 	}
 	dumpable.wanted.Add(1)
 	defer dumpable.wanted.Add(-1)
-	start, others := time.Now(), true // others there were, though they may be gone
-	for err == unix.EACCES && others && !m.over.Load() && time.Since(start) < time.Second {
-		others = dumpable.shared()
+	turns, _ := dumpable.turn()
+	for begin := time.Now(); err == unix.EACCES && others && !m.over.Load() && time.Since(begin) < turnTime; {
 		time.Sleep(time.Millisecond)
-		err = writeOnce(path, text)
+		if n, _ := dumpable.turn(); n != turns {
+			turns, begin = n, time.Now()
+		}
+		others, err = m.writeOnce(path, text)
 	}
 	return err
 }
 
-// writeOnce writes text by one system call, as a map file demands.
-func writeOnce(path, text string) error {
+// turnTime is how long a start waits for the dumpable flag if it never comes
+// back: some child then hangs on its way to its exec.
+const turnTime = 10 * time.Second
+
+// writeOnce writes text by one system call, as a map file demands. others tells
+// whether another start may be why it can't.
+func (m *mapWriter) writeOnce(path, text string) (others bool, err error) {
 	var f *os.File
-	err := dumpable.own(func() (err error) {
+	others, err = dumpable.own(&m.hold, func() (err error) {
 		f, err = os.OpenFile(path, os.O_WRONLY, 0)
 		return err
 	})
 	if err != nil {
-		return errors.Unwrap(err)
+		return others, errors.Unwrap(err)
 	}
 	defer f.Close()
 	if _, err = f.WriteString(text); err != nil {
-		return errors.Unwrap(err)
+		return false, errors.Unwrap(err)
 	}
-	return nil
+	return false, nil
 }
 
 // finish ends run, also if no child ever answered.

@@ -36,6 +36,7 @@ type compiled struct {
 	ownTable    bool   // a full copy of the descriptor table is needed
 	inherits    bool   // the child gets descriptors that the plan does not know
 	credentials bool   // the child changes its credentials
+	newUser     bool   // it is born in a new user namespace
 	pdeathsig   bool   // the child is to be started from a lasting thread
 	stopped     bool   // the child is to be stopped before it runs
 	execPath    arg    // a name for the program that is a descriptor,

@@ -23,6 +23,8 @@ type Process struct {
 	err   error         // once there will be no state
 	ended chan struct{} // closed when the child has ended, or err is set; nil before the first Wait
 	token uint64        // with the poller
+
+	sharer *sharer // what ends with the child's memory, at the latest when it is reaped
 }
 
 // over tells whether there is nothing more to learn of the child. The caller
@@ -181,6 +183,9 @@ func (p *Process) waitid(options int, s *State) error {
 	}
 	if info.pid != 0 {
 		s.pid, s.status = p.pid, info.waitStatus()
+		if options&unix.WNOWAIT == 0 && (s.Exited() || s.Signaled()) {
+			p.sharer.leave()
+		}
 	}
 	return nil
 }

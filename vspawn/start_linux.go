@@ -87,8 +87,9 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		forking.enter()
 		defer forking.leave()
 	}
-	dumpable.enter(p, f)
+	hold := dumpable.enter(p, f)
 	if maps != nil {
+		maps.hold = hold
 		go maps.run(in)
 	}
 	stop := killOnDone(ctx, in)
@@ -105,13 +106,15 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	var mapErr error
 	if maps != nil {
 		mapErr = maps.finish()
+		hold = maps.hold
 	}
-	dumpable.leave(p, f, maps != nil && maps.change)
 
 	if isErrno(r) {
+		dumpable.leave(hold)
 		return nil, in.createError(p, r)
 	}
 	proc := newProcess(in, f)
+	defer func() { proc.sharer = dumpable.leaveBehind(hold, proc.pid) }() // dead and reaped, if it has failed
 	switch {
 	case killed:
 		proc.discard()

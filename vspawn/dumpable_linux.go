@@ -167,7 +167,7 @@ func (d *dumpableFlag) restore() {
 // leaveBehind ends a start whose child may share our memory still: vfork lets
 // the parent go on before the child has its own.
 func (d *dumpableFlag) leaveBehind(h hold, pid int) *sharer {
-	if !h.off || !h.becomes || switched(pid) {
+	if !h.off || !h.becomes || execdByGroup(pid) {
 		d.leave(h)
 		return nil
 	}

@@ -19,14 +19,13 @@ import (
 // A child in another session has EPERM always; there, or where a filter may
 // have answered, it is /proc that tells. A child of which nothing can be learned
 // counts as one that has not switched before it ends.
-func switched(pid int) bool {
-	switch unix.Setpgid(pid, noGroup) {
-	case unix.ESRCH: // reaped; or a filter's answer
-		return unix.Setpgid(0, noGroup) == unix.EPERM || programOrGone(pid)
-	case unix.EACCES:
-		return unix.Setpgid(0, noGroup) == unix.EPERM || programOrGone(pid)
-	}
-	return programOrGone(pid)
+func switched(pid int) bool { return execdByGroup(pid) || programOrGone(pid) }
+
+// execdByGroup is switched, by setpgid: true is sure.
+func execdByGroup(pid int) bool {
+	err := unix.Setpgid(pid, noGroup)
+	// A filter would answer this as well, where the kernel says EPERM.
+	return (err == unix.EACCES || err == unix.ESRCH) && unix.Setpgid(0, noGroup) == unix.EPERM
 }
 
 // noGroup is no process group's number: the kernel's pids end at 4,194,304.

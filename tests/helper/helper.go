@@ -112,10 +112,10 @@ func emulator() string {
 	return real
 }
 
-// makeReachable lets other users reach the test binary in the directory that go
-// test has made for it: under qemu-user it is started by its path, also by a
-// child that has become someone else.
-func makeReachable() {
+// MakeReachable lets other users reach the test binary in the directory that go
+// test has made for it, where a child that has become someone else starts it by
+// its path. Under qemu-user all do.
+func MakeReachable() {
 	exe, err := os.Executable()
 	if err != nil {
 		panic(err)
@@ -178,7 +178,7 @@ func Main(m *testing.M) {
 	}
 
 	if emulator() != "" {
-		makeReachable()
+		MakeReachable()
 	}
 
 	// The netpoller's own descriptors come with its first use, and stay.

@@ -179,6 +179,17 @@ var processKinds = []spawnKind{
 			equal(t, "directory", s.Dir, "/sub")
 		}
 	}},
+	{"Chroot and a relative Dir", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		root, outside := newRoot(t), realTemp(t)
+		if err := os.Mkdir(filepath.Join(outside, "sub"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(outside) // where there is one of that name too
+		return &vspawn.Attr{Chroot: root, Dir: "sub"}, func(t *testing.T, s *state) {
+			equal(t, "root", s.Root, statInode(t, root))
+			equal(t, "directory", s.Dir, "/sub")
+		}
+	}},
 	{"UID and GID", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needCapability(t, unix.CAP_SETUID, "become another")
 		return &vspawn.Attr{UID: vspawn.Ptr(1000), GID: vspawn.Ptr(1001)}, func(t *testing.T, s *state) {

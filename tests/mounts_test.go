@@ -137,6 +137,14 @@ var namespaceKinds = []spawnKind{
 			equal(t, "mount points", points, []string{"/", "/proc"})
 		}
 	}},
+	{"PivotRoot and a relative Dir", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		attr, root := pivot(t)
+		attr.Dir = "proc"
+		return attr, func(t *testing.T, s *state) {
+			equal(t, "root", s.Root, statInode(t, root))
+			equal(t, "directory", s.Dir, "/proc")
+		}
+	}},
 }
 
 // inOthers is a process in other namespaces than ours.

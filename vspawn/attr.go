@@ -22,8 +22,10 @@ type Attr struct {
 	Env []string
 
 	// Dir is the working directory. It is entered in the child's root, and
-	// with its own credentials. A relative path of the program is then
-	// relative to it. DirFD is the same by a descriptor (fchdir(2)).
+	// with its own credentials; a relative one is relative to the parent's, or
+	// to "/" of a Chroot or PivotRoot. A relative path of the program is then
+	// relative to it. DirFD is the same by a descriptor (fchdir(2)); one that
+	// lies outside of Chroot or PivotRoot leaves the child outside its root.
 	Dir   string
 	DirFD *int
 

@@ -149,5 +149,6 @@ func addPivotRoot(c *compiler) error {
 	c.op(op{field: "PivotRoot", name: "chdir", nr: unix.SYS_CHDIR, args: []arg{c.str(root)}, object: root})
 	c.op(op{field: "PivotRoot", name: "pivot_root", nr: unix.SYS_PIVOT_ROOT, args: []arg{here, here}, object: root})
 	c.op(op{field: "PivotRoot", name: "umount2", nr: unix.SYS_UMOUNT2, args: []arg{here, name("MNT_DETACH", unix.MNT_DETACH)}, object: "the old root"})
-	return c.path("PivotRoot", "chdir", unix.SYS_CHDIR, "/")
+	c.path("PivotRoot", "chdir", unix.SYS_CHDIR, "/")
+	return nil
 }

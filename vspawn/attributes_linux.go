@@ -94,7 +94,10 @@ func addChroot(c *compiler) error {
 	if c.attr.Chroot == "" {
 		return nil
 	}
-	return c.path("Chroot", "chroot", unix.SYS_CHROOT, c.attr.Chroot)
+	c.path("Chroot", "chroot", unix.SYS_CHROOT, c.attr.Chroot)
+	// The working directory is still outside, and a relative path a way there.
+	c.path("Chroot", "chdir", unix.SYS_CHDIR, "/")
+	return nil
 }
 
 func addDir(c *compiler) error {
@@ -105,10 +108,8 @@ func addDir(c *compiler) error {
 	case c.attr.DirFD != nil:
 		c.op(op{field: "DirFD", name: "fchdir", nr: unix.SYS_FCHDIR, args: []arg{dec(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
 		return nil
-	case dir == "" && c.attr.Chroot != "":
-		dir = "/" // or the working directory would be a way out of the new root
-	case dir == "":
-		return nil
+	case dir != "":
+		c.path("Dir", "chdir", unix.SYS_CHDIR, dir)
 	}
-	return c.path("Dir", "chdir", unix.SYS_CHDIR, dir)
+	return nil
 }

@@ -207,9 +207,8 @@ func (c *compiler) open(field, path string, flags int, mode uint32) op {
 		args: []arg{name("AT_FDCWD", atFDCWD), c.str(path), name(openFlags(flags), uintptr(flags|unix.O_CLOEXEC)), oct(int(mode))}}
 }
 
-func (c *compiler) path(field, call string, nr uintptr, path string) error {
+func (c *compiler) path(field, call string, nr uintptr, path string) {
 	c.op(op{field: field, name: call, nr: nr, args: []arg{c.str(path)}, object: path})
-	return nil
 }
 
 func (c *compiler) id(field, call string, nr uintptr, id *int) error {

@@ -184,7 +184,9 @@ type Attr struct {
 	// (namespaces(7)).
 	Cloneflags uintptr
 
-	// Setns are existing namespaces that the child enters (setns(2)).
+	// Setns are existing namespaces that the child enters (setns(2)). One that
+	// Hostname, Mounts or PivotRoot is to change must not be the parent's own;
+	// that is seen to when the child is started, and needs /proc.
 	Setns []Namespace
 
 	// Unshareflags are new namespaces that the child makes itself, after
@@ -206,7 +208,8 @@ type Attr struct {
 
 	// PrivateMounts keeps mounts in the child's namespace from the parent's,
 	// and the parent's from the child's (MS_REC|MS_PRIVATE on "/"); Mounts
-	// and PivotRoot imply it. All three need CLONE_NEWNS.
+	// and PivotRoot imply it. All three need CLONE_NEWNS, in Cloneflags or
+	// Unshareflags, or a mount namespace in Setns.
 	PrivateMounts bool
 
 	// Mounts are mounted in their order (mount(2)).
@@ -216,7 +219,8 @@ type Attr struct {
 	// unmounted (pivot_root(2)).
 	PivotRoot string
 
-	// Hostname is the name in a new UTS namespace: CLONE_NEWUTS.
+	// Hostname is the name in a new UTS namespace, CLONE_NEWUTS in Cloneflags or
+	// Unshareflags, or in one that Setns enters.
 	Hostname string
 
 	// Ptrace has the thread that calls Start trace the child (ptrace(2),
@@ -318,14 +322,14 @@ type BPF struct {
 type Namespace struct {
 	FD    int     // a descriptor from /proc/PID/ns, or a pidfd (Linux 5.8)
 	Pid   int     // if not 0, the process itself, instead of FD (Linux 5.8)
-	Flags uintptr // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for that one
+	Flags uintptr // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for what it is when the Plan is compiled
 }
 
 // A Mount is one mount(2).
 type Mount struct {
 	Source, Target, Type string
 	Flags                uintptr // unix.MS_BIND and so on
-	Data                 string
+	Data                 string  // less than a page
 }
 
 // An Rlimit is one resource limit, in the resource's own unit; ^uint64(0) is

@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"fmt"
+	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,9 @@ func addSetns(c *compiler) error {
 		field := index("Setns", i)
 		if other := uint64(n.Flags) &^ namespaces; other != 0 {
 			return refuse(field, "%#x is not a flag of a namespace (CLONE_NEW…)", other)
+		}
+		if n.Flags == 0 && n.Pid == 0 && c.changesNamespaces() {
+			n.Flags = kindOf(n.FD) // so that the kernel takes no other for it
 		}
 		setns := op{field: field, name: "setns", nr: unix.SYS_SETNS, object: namespaceText(n)}
 		flags := name(namespaceNames(n.Flags), n.Flags)
@@ -63,18 +67,6 @@ func addUnshare(c *compiler) error {
 	return nil
 }
 
-// inNew tells whether the child is in a new namespace, or another one.
-func (c *compiler) inNew(flag uintptr) bool {
-	flags := c.attr.Cloneflags | c.attr.Unshareflags
-	for _, n := range c.attr.Setns {
-		flags |= n.Flags
-		if n.Flags == 0 {
-			flags |= namespaces // of a kind that its file knows
-		}
-	}
-	return flags&flag != 0
-}
-
 func addHostname(c *compiler) error {
 	h := c.attr.Hostname
 	switch {
@@ -82,18 +74,11 @@ func addHostname(c *compiler) error {
 		return nil
 	case len(h) > 64: // __NEW_UTS_LEN
 		return refuse("Hostname", "%d bytes: the kernel takes 64", len(h))
-	case !c.inNew(unix.CLONE_NEWUTS):
-		return refuse("Hostname", "needs CLONE_NEWUTS in Cloneflags: it would be the whole machine's")
+	}
+	if err := c.apart("Hostname", unix.CLONE_NEWUTS, "it would be the whole machine's"); err != nil {
+		return err
 	}
 	c.op(op{field: "Hostname", name: "sethostname", nr: unix.SYS_SETHOSTNAME, args: []arg{c.str(h), dec(len(h))}, object: h})
-	return nil
-}
-
-// needMounts checks that mounts don't change the parent's.
-func (c *compiler) needMounts(field string) error {
-	if !c.inNew(unix.CLONE_NEWNS) {
-		return refuse(field, "needs CLONE_NEWNS in Cloneflags: it would be the parent's mounts that change")
-	}
 	return nil
 }
 
@@ -108,7 +93,7 @@ func addMounts(c *compiler) error {
 	} else if a.PivotRoot != "" {
 		field = "PivotRoot"
 	}
-	if err := c.needMounts(field); err != nil {
+	if err := c.apart(field, unix.CLONE_NEWNS, "it would be the parent's mounts that change"); err != nil {
 		return err
 	}
 	c.mount("PrivateMounts", Mount{Target: "/", Flags: unix.MS_REC | unix.MS_PRIVATE})
@@ -121,6 +106,9 @@ func addMounts(c *compiler) error {
 			if strings.IndexByte(s, 0) >= 0 {
 				return refuse(field, "%q contains a NUL", s)
 			}
+		}
+		if most := os.Getpagesize() - 1; len(m.Data) > most {
+			return refuse(field, "%d bytes of Data: the kernel would cut them off behind %d, a page with the NUL", len(m.Data), most)
 		}
 		c.mount(field, m)
 	}

@@ -106,6 +106,12 @@ func TestCompileRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	closed.Close()
+	network, err := os.Open("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer network.Close()
+	other := []Namespace{{FD: int(network.Fd())}} // than what the fields beside it need
 	ok := Attr{}
 	for _, test := range []struct {
 		path  string
@@ -182,12 +188,16 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Setns: []Namespace{{FD: 1000}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Flags: unix.CLONE_VM}}}, "Setns[0]"},
+		{"/x", nil, Attr{Setns: other, Hostname: "here"}, "Hostname"},
+		{"/x", nil, Attr{Setns: other, PrivateMounts: true}, "PrivateMounts"},
+		{"/x", nil, Attr{Setns: other, PivotRoot: "/"}, "PivotRoot"},
 		{"/x", nil, Attr{Unshareflags: unix.CLONE_FILES}, "Unshareflags"},
 		{"/x", nil, Attr{Hostname: "here"}, "Hostname"},
 		{"/x", nil, Attr{Hostname: strings.Repeat("x", 65), Cloneflags: unix.CLONE_NEWUTS}, "Hostname"},
 		{"/x", nil, Attr{PrivateMounts: true}, "PrivateMounts"},
 		{"/x", nil, Attr{Mounts: []Mount{{Target: "/"}}}, "Mounts"},
 		{"/x", nil, Attr{Mounts: []Mount{{}}, Cloneflags: unix.CLONE_NEWNS}, "Mounts[0]"},
+		{"/x", nil, Attr{Mounts: []Mount{{Target: "/", Data: strings.Repeat("x", os.Getpagesize())}}, Cloneflags: unix.CLONE_NEWNS}, "Mounts[0]"},
 		{"/x", nil, Attr{PivotRoot: "/"}, "PivotRoot"},
 		{"/x", nil, Attr{Capabilities: &Capabilities{Effective: 1}}, "Capabilities"},
 		{"/x", nil, Attr{Capabilities: &Capabilities{Permitted: 1}, Ambient: 1}, "Ambient"},

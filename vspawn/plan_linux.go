@@ -45,6 +45,8 @@ type compiled struct {
 	// The child writes a file of its own below /proc.
 	writesOwnProc bool
 
+	apart []apartness // to be seen to before each start
+
 	maps  []mapFile  // written by the parent while the child waits
 	files []*os.File // kept open
 

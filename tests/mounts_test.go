@@ -185,6 +185,29 @@ func mountsAt(lines []string, point string) (at []string) {
 	return at
 }
 
+// The kernel would cut off Data behind a page, its NUL included: that is
+// refused, and what just fits is all there.
+func TestMountDataTooLong(t *testing.T) {
+	const option = ",mode=711" // the last: it is there if nothing is cut off
+	most := os.Getpagesize() - 1
+	data := strings.Repeat("mode=700,", most)[:9*((most-len(option))/9)]
+	data = strings.TrimSuffix(data, ",") + option
+	data = strings.Repeat(",", most-len(data)) + data
+	attr := &vspawn.Attr{Cloneflags: unix.CLONE_NEWNS, Mounts: []vspawn.Mount{{Source: "x", Target: realTemp(t), Type: "tmpfs", Data: "," + data}}}
+	_, err := vspawn.Compile("/x", nil, attr)
+	var refused *vspawn.AttrError
+	if !errors.As(err, &refused) || refused.Field != "Mounts[0]" {
+		t.Errorf("a page of Data: got %v", err)
+	}
+	needCapability(t, unix.CAP_SYS_ADMIN, "mount")
+	helper.SkipEmulated(t, "namespaces")
+	attr.Mounts[0].Data = data
+	at := mountsAt(report(t, attr).Mounts, attr.Mounts[0].Target)
+	if len(at) != 1 || !strings.Contains(at[0], "mode=711") {
+		t.Errorf("mounted: %q", at)
+	}
+}
+
 // pivot makes a root for PivotRoot. A guest's own root is one that can't be
 // moved, so the child first goes to another: the rest is as ever.
 func pivot(t *testing.T) (attr *vspawn.Attr, root string) {

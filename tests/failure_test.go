@@ -410,7 +410,7 @@ var failingSteps = []struct {
 	{vspawn.Attr{Securebits: vspawn.Ptr(1)}, vspawn.Error{Step: "prctl", Field: "Securebits", Object: "(PR_SET_SECUREBITS, 0x1, 0, 0, 0)"}, unix.SYS_PRCTL},
 	{vspawn.Attr{KeepCaps: true}, vspawn.Error{Step: "prctl", Field: "KeepCaps", Object: "(PR_SET_KEEPCAPS, 1, 0, 0, 0)"}, unix.SYS_PRCTL},
 	{vspawn.Attr{NoNewPrivs: true}, vspawn.Error{Step: "prctl", Field: "NoNewPrivs", Object: "(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)"}, unix.SYS_PRCTL},
-	{vspawn.Attr{Capabilities: &vspawn.Capabilities{Permitted: 5}}, vspawn.Error{Step: "capset", Field: "Capabilities", Object: "{0x5 0x0 0x0}"}, unix.SYS_CAPSET},
+	{vspawn.Attr{Capabilities: &vspawn.Capabilities{Permitted: 5}, NoNewPrivs: true}, vspawn.Error{Step: "capset", Field: "Capabilities", Object: "{0x5 0x0 0x0}"}, unix.SYS_CAPSET},
 	{landlocked, vspawn.Error{Step: "landlock_create_ruleset", Field: "Landlock"}, unix.SYS_LANDLOCK_CREATE_RULESET},
 	{landlocked, vspawn.Error{Step: "openat", Field: "Landlock", Object: "/proc"}, unix.SYS_OPENAT},
 	{landlocked, vspawn.Error{Step: "landlock_add_rule", Field: "Landlock", Object: "/proc"}, unix.SYS_LANDLOCK_ADD_RULE},

@@ -116,7 +116,8 @@ var privilegeKinds = []spawnKind{
 	{"Landlock of one who gives up the capability for it", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needLandlock(t, 1)
 		needCapability(t, unix.CAP_SYS_ADMIN, "do without NoNewPrivs")
-		attr := &vspawn.Attr{Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}, Capabilities: &vspawn.Capabilities{}}
+		needCapability(t, unix.CAP_SETPCAP, "lower the bounding set")
+		attr := &vspawn.Attr{Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}, Capabilities: &vspawn.Capabilities{}, Bounding: vspawn.Ptr(vspawn.Caps())}
 		return attr, func(t *testing.T, s *state) { equal(t, "number of threads in the directory of them", len(s.Tasks), 0) }
 	}},
 }

@@ -124,7 +124,14 @@ type Attr struct {
 	KeepGroups bool
 
 	// Capabilities are the permitted, effective and inheritable sets, exactly
-	// (capset(2)). A change of UID leaves them as they are asked for here.
+	// (capset(2)). A change of UID leaves them as they are asked for here. What
+	// execve makes of them is another matter (capabilities(7)). A program that is
+	// not root keeps of the permitted and effective ones the Ambient. To root
+	// execve gives all that the bounding and inheritable sets have, and makes it
+	// effective: sets with less than that are refused, unless Bounding takes the
+	// rest away, or NoNewPrivs or SECBIT_NOROOT, here or inherited, forbids it.
+	// What user an entered user namespace (Setns) makes of the parent's is not
+	// known, and nothing refused for it.
 	Capabilities *Capabilities
 
 	// Ambient are the capabilities that the program keeps without being

@@ -12,24 +12,16 @@ func addBounding(c *compiler) error {
 		return nil
 	}
 	c.plan.credentials = true
-	for n := range lastCap() + 1 {
+	last, err := lastCap("Bounding")
+	if err != nil {
+		return err
+	}
+	for n := range last + 1 {
 		if *c.attr.Bounding&Caps(n) == 0 {
 			c.prctl("Bounding", name("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP), dec(n))
 		}
 	}
 	return nil
-}
-
-// lastCap is the highest capability that the kernel knows.
-func lastCap() int {
-	n := 0
-	for n < 63 {
-		if _, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n+1), 0, 0, 0); err != nil {
-			break
-		}
-		n++
-	}
-	return n
 }
 
 func addSecurebits(c *compiler) error {
@@ -76,6 +68,11 @@ func addCapabilities(c *compiler) error {
 	if extra := a.Ambient &^ (sets.Permitted & sets.Inheritable); extra != 0 {
 		return refuse("Ambient", "%v can't be ambient without being permitted and inheritable", extra)
 	}
+	if a.Capabilities != nil {
+		if err := c.checkRoot(sets); err != nil {
+			return err
+		}
+	}
 	c.plan.credentials = true
 	var header, data []byte
 	header = native.AppendUint32(header, unix.LINUX_CAPABILITY_VERSION_3)
@@ -97,9 +94,10 @@ func addCapabilities(c *compiler) error {
 
 // currentCaps are those that the child has when it comes to set them.
 func (c *compiler) currentCaps() (*Capabilities, error) {
-	if c.attr.Cloneflags&unix.CLONE_NEWUSER != 0 {
-		all := Caps(lastCap()+1) - 1
-		return &Capabilities{Permitted: all, Effective: all}, nil
+	if c.newCredentials() {
+		last, err := lastCap("Ambient")
+		all := CapSet(1)<<last<<1 - 1
+		return &Capabilities{Permitted: all, Effective: all}, err
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData

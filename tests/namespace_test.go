@@ -117,6 +117,22 @@ func TestUserNamespace(t *testing.T) {
 		equal(t, "users", s.UID, [3]int{})
 		equal(t, "gid_map", s.GIDMap, "")
 	})
+	t.Run("own id, taken again", func(t *testing.T) {
+		a := attr
+		a.UID, a.GID, a.KeepGroups = vspawn.Ptr(0), vspawn.Ptr(0), true
+		s := report(t, &a)
+		equal(t, "users", s.UID, [3]int{})
+		equal(t, "groups", s.GID, [3]int{})
+	})
+	t.Run("groups that are denied", func(t *testing.T) {
+		a := attr
+		a.Groups = []int{0}
+		_, err := vspawn.Start(t.Context(), "/x", nil, &a)
+		checkError(t, err, vspawn.Error{Step: "setgroups", Field: "Groups", Object: "[0]", Err: unix.EPERM})
+		if err == nil || !strings.Contains(err.Error(), "KeepGroups") {
+			t.Errorf("no hint at KeepGroups in %v", err)
+		}
+	})
 	t.Run("many ids", func(t *testing.T) {
 		needCapability(t, unix.CAP_SETUID, "map others' ids")
 		a := attr

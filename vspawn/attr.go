@@ -119,7 +119,8 @@ type Attr struct {
 	GID *int
 
 	// Groups are the supplementary groups. With UID or GID set, nil drops
-	// them all, unless KeepGroups says otherwise; alone, nil keeps them.
+	// them all, unless KeepGroups says otherwise; alone, nil keeps them. A new
+	// user namespace takes either KeepGroups or AllowSetgroups.
 	Groups     []int
 	KeepGroups bool
 

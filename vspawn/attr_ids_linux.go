@@ -44,6 +44,9 @@ func addGroups(c *compiler) error {
 		return refuse("KeepGroups", "contradicts Groups")
 	case a.Groups == nil && (a.KeepGroups || a.UID == nil && a.GID == nil):
 		return nil
+	case a.Groups == nil && c.setgroupsDenied():
+		return refuse("Groups", "UID and GID drop them, which is denied in the child's user namespace: set KeepGroups, "+
+			"or AllowSetgroups beside a GIDMap, which takes CAP_SETGID")
 	case len(a.Groups) > 65536:
 		return refuse("Groups", "%d groups: the kernel takes 65536 (NGROUPS_MAX)", len(a.Groups))
 	}
@@ -57,6 +60,19 @@ func addGroups(c *compiler) error {
 	c.plan.credentials = true
 	c.op(op{field: "Groups", name: "setgroups", nr: sysSetgroups, args: []arg{dec(len(list)), {val: c.mem.words32(list), show: list}}, object: a.Groups})
 	return nil
+}
+
+// setgroupsDenied tells whether it is sure that the child's user namespace denies
+// setgroups.
+func (c *compiler) setgroupsDenied() bool {
+	a := c.attr
+	switch {
+	case a.Unshareflags&unix.CLONE_NEWUSER != 0: // it has no gid_map
+		return true
+	case c.mayEnterUserNamespace():
+		return false
+	}
+	return a.Cloneflags&unix.CLONE_NEWUSER != 0 && !a.AllowSetgroups
 }
 
 func addGID(c *compiler) error { return c.id("GID", "setresgid", sysSetresgid, c.attr.GID) }

@@ -53,6 +53,8 @@ func (in *instance) stepError(step uintptr, cause error) error {
 		e.Err, e.Hint = unix.ESRCH, "the parent died before Pdeathsig was set"
 	case cause == unix.EACCES && o.name == "seccomp":
 		e.Hint = "it needs NoNewPrivs, or CAP_SYS_ADMIN in the child"
+	case cause == unix.EPERM && o.name == "setgroups":
+		e.Hint = "it needs CAP_SETGID, and in a user namespace a GIDMap with AllowSetgroups; KeepGroups keeps the groups as they are"
 	case cause == unix.EUSERS && o.name == "setns":
 		e.Hint = "a time namespace can't be entered by a child that shares memory: use Cloneflags"
 	case cause == unix.EINVAL && o.name == "pivot_root":

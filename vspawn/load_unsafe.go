@@ -36,8 +36,12 @@ type stepWord int
 
 const outWord stepWord = 6 // 0 to 5 are the arguments
 
-// load makes the steps for a kernel with the features f.
+// load makes the steps for a kernel with the features f, on the thread that is
+// to make the child.
 func (p *Plan) load(f *FeatureSet) (*loaded, error) {
+	if err := p.checkApart(); err != nil {
+		return nil, err
+	}
 	if l := p.ready.Load(); l != nil && l.kernel == f {
 		return l, nil
 	}

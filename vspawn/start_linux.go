@@ -57,9 +57,6 @@ func (p *Plan) supported(f *FeatureSet) error {
 }
 
 func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
-	if err := p.checkApart(); err != nil {
-		return nil, err
-	}
 	l, err := p.load(f)
 	if err != nil {
 		return nil, err

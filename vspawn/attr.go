@@ -99,7 +99,9 @@ type Attr struct {
 	TimerSlack time.Duration
 
 	// OOMScoreAdj is how willingly the kernel kills the child when memory runs
-	// out, -1000 to 1000 (proc_pid_oom_score_adj(5)). It needs /proc.
+	// out, -1000 to 1000 (proc_pid_oom_score_adj(5)). It needs /proc. Up to its
+	// exec the child has the parent's value if that is lower, since who kills it
+	// before kills the parent too.
 	OOMScoreAdj *int
 
 	// Personality is the execution domain, such as ADDR_NO_RANDOMIZE
@@ -212,6 +214,14 @@ type Attr struct {
 
 	// Cgroup is a descriptor of a cgroup v2 directory that the child is born
 	// in (CLONE_INTO_CGROUP, Linux 5.7).
+	//
+	// If memory runs out there while memory.oom.group is 1, there or above, the
+	// kernel kills all in it, and with a child that is not yet the program its
+	// parent, which need not be in it. A parent whose oom_score_adj is -1000 is
+	// spared, and its child with it, up to where OOMScoreAdj raises the child's:
+	// the exec itself is left. So either memory.oom.group is set to 1 only when
+	// Start has returned; or such a parent leaves OOMScoreAdj out, and raises the
+	// child's by /proc/PID/oom_score_adj then.
 	Cgroup *int
 
 	// PrivateMounts keeps mounts in the child's namespace from the parent's,

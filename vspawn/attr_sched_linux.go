@@ -2,12 +2,9 @@ package vspawn
 
 import (
 	"encoding/binary"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vspawn/vspawn/asm"
 )
 
 var native = binary.NativeEndian
@@ -113,24 +110,6 @@ func addTimerSlack(c *compiler) error {
 	if d > 0 {
 		c.prctl("TimerSlack", name("PR_SET_TIMERSLACK", unix.PR_SET_TIMERSLACK), dec(int(d)))
 	}
-	return nil
-}
-
-func addOOMScoreAdj(c *compiler) error {
-	n := c.attr.OOMScoreAdj
-	if n == nil {
-		return nil
-	}
-	if *n < -1000 || *n > 1000 {
-		return refuse("OOMScoreAdj", "%d is not from -1000 to 1000", *n)
-	}
-	c.plan.writesOwnProc = true
-	open := c.open("OOMScoreAdj", "/proc/self/oom_score_adj", unix.O_WRONLY, 0)
-	open.out = arg{kind: argNext}
-	c.op(open)
-	text := strconv.Itoa(*n)
-	c.op(op{field: "OOMScoreAdj", name: "write", nr: unix.SYS_WRITE, object: open.object,
-		args: []arg{{kind: argResult}, c.str(text), dec(len(text))}, flags: asm.Expect, want: dec(len(text))})
 	return nil
 }
 

@@ -26,7 +26,7 @@ var attributes = []attribute{
 	{"Affinity", "while privileged", addAffinity},
 	{"CoreSched", "anywhere before exec", addCoreSched},
 	{"TimerSlack", "anywhere before exec", addTimerSlack},
-	{"OOMScoreAdj", "while privileged, and while /proc is the parent's", addOOMScoreAdj},
+	{"OOMScoreAdj", "while privileged, and while /proc is the parent's; here if it lowers the parent's value", addOOMScoreAdj},
 	{"Personality", "before exec, which heeds it", addPersonality},
 	{"NewKeyring", "before the credentials: the keyring is the parent's user's", addKeyring},
 	{"Setns", "while privileged, and while the parent's descriptors are still open", addSetns},
@@ -52,6 +52,7 @@ var attributes = []attribute{
 	{"Pdeathsig", "after the credentials, whose change clears it", addPdeathsig},
 	{"Ptrace", "late: the tracer sees no more than the exec", addPtrace},
 	{"Rlimits.NOFILE", "after the last descriptor is made, unless it takes privileges", addNofile},
+	{"OOMScoreAdj.Raised", "late, if it is above the parent's: until the exec, who kills the child kills the parent too", addOOMScoreAdjRaised},
 	{"SignalMask", "behind what can fail: a signal that was pending may end the child from here on, and hide it", addMask},
 	{"Seccomp", "last: the filter needs to let pass no more than execve", addSeccomp},
 }

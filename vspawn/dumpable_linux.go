@@ -271,7 +271,7 @@ var undump = op{name: "prctl", nr: unix.SYS_PRCTL, flags: asm.Tolerate,
 // fs.suid_dumpable when credentials change, which need not be 0, and enter may
 // have left it on for the sake of a file below /proc/self.
 func (o *op) redumps() bool {
-	return changesCredentials(o.nr) || o.field == "OOMScoreAdj" && o.name == "write"
+	return changesCredentials(o.nr) || o.field == "OOMScoreAdj" && o.name == "dup3" // it is open
 }
 
 // changesCredentials tells whether a system call may.

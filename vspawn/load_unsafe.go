@@ -46,7 +46,8 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 		return l, nil
 	}
 	l := &loaded{kernel: f, flags: p.flags(f)}
-	lasting := true // does not depend on the process's present state
+	lasting := !p.writesOwnProc // does not depend on the process's present state
+	lower := p.lowersOOMScoreAdj()
 	for i := range p.ops {
 		o := &p.ops[i]
 		switch {
@@ -65,6 +66,7 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 				lasting = false
 				l.resetEach(o)
 			}
+		case o.kind == opLowerOOMScoreAdj && !lower || o.kind == opRaiseOOMScoreAdj && lower:
 		case o.kind == opExecFD:
 			lasting = l.addExecFD(o, p, f) && lasting
 		default:

@@ -33,6 +33,8 @@ const (
 	opCloseRange           // closes a range; on old kernels as many calls as it takes
 	opExecFD               // execveat of a descriptor
 	opResetHandlers        // nothing, or an rt_sigaction for each caught signal
+	opLowerOOMScoreAdj     // if the plan's is below the parent's
+	opRaiseOOMScoreAdj     // if it is not
 )
 
 // An arg is an argument of an op.
@@ -114,6 +116,12 @@ func (o *op) String() string {
 	}
 	if o.flags&asm.Tolerate != 0 {
 		s += " /* may fail */"
+	}
+	switch o.kind {
+	case opLowerOOMScoreAdj:
+		s += " /* if that is less than the parent's */"
+	case opRaiseOOMScoreAdj:
+		s += " /* if it is not */"
 	}
 	return s
 }

@@ -44,6 +44,8 @@ type compiled struct {
 
 	// The child writes a file of its own below /proc.
 	writesOwnProc bool
+	oomScoreAdj   int
+	oomScoreFD    int // where the child has it
 
 	apart []apartness // to be seen to before each start
 

@@ -1,0 +1,151 @@
+//go:build linux
+
+package tests
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/asmtest"
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+// A parent whom the kernel does not kill when memory runs out lives when it does
+// in the cgroup of a child on its way to its exec, though memory.oom.group has
+// the kernel kill all in it, and all who share their memory. The control shows
+// that it does: behind the step that raises the child's oom_score_adj the parent
+// dies with it.
+func TestOutOfMemoryInCgroup(t *testing.T) {
+	outOfMemoryHelper.Argv() // also where this is skipped
+	waitHelper.Argv()        // which outOfMemoryHelper uses
+	needCapability(t, unix.CAP_SYS_RESOURCE, "lower oom_score_adj")
+	helper.SkipEmulated(t, "memory shared with a child")
+	for _, c := range []struct {
+		before string
+		want   string
+	}{
+		{"Personality", "exit status 0"},
+		{"UID", "exit status 0"},
+		{"Pdeathsig", "exit status 0"},
+		{"OOMScoreAdj.Raised", "exit status 0"},
+		{"SignalMask", "signal: killed"},
+	} {
+		t.Run(c.before, func(t *testing.T) {
+			dir := memoryCgroup(t)
+			p, err := start(t, outOfMemoryHelper.Argv(dir, c.before), &vspawn.Attr{OOMScoreAdj: vspawn.Ptr(-1000)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			wait(t, p, c.want)
+		})
+	}
+}
+
+// memoryCgroup makes a cgroup in which all are killed together. It is empty
+// again before it is removed.
+func memoryCgroup(t *testing.T) (path string) {
+	t.Helper()
+	dir, _ := cgroup(t)
+	path = dir.Name()
+	root := filepath.Dir(path)
+	if !slices.Contains(strings.Fields(text(root+"/cgroup.controllers")), "memory") {
+		t.Skip("the cgroup2 file system has no memory controller: the kernel lacks it, or version 1 has it")
+	}
+	if err := os.WriteFile(root+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+"/memory.oom.group", []byte("1"), 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for end := time.Now().Add(time.Minute); !strings.Contains(text(path+"/cgroup.events"), "populated 0"); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Errorf("still in the cgroup: %s", words(path+"/cgroup.procs"))
+				return
+			}
+		}
+	})
+	return path
+}
+
+// outOfMemoryHelper has memory run out in the cgroup of its child, when that has come
+// to a place on its way to exec.
+var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
+	dir, before := args[0], args[1]
+	cgroup, err := os.Open(dir)
+	if err != nil {
+		panic(err)
+	}
+	stay, hold := rawPipe() // both children run until this one ends
+	hereR, hereW := rawPipe()
+	goR, goW := rawPipe()
+	argv := waitHelper.Argv()
+	attr := vspawn.Attr{Cgroup: vspawn.Ptr(int(cgroup.Fd())), OOMScoreAdj: vspawn.Ptr(0), Files: []vspawn.File{{Child: 0, File: stay}, {Child: 2, Parent: 2}}}
+	victim, err := vspawn.Start(noContext, program(argv), argv, &attr)
+	if err != nil {
+		panic(err)
+	}
+	attr.UID, attr.OOMScoreAdj = vspawn.Ptr(1000), vspawn.Ptr(500)
+	b := new([1]byte)
+	var pinner runtime.Pinner
+	pinner.Pin(b)
+	defer pinner.Unpin()
+	for _, end := range []struct {
+		call string
+		nr   uintptr
+		file *os.File
+	}{{"write", unix.SYS_WRITE, hereW}, {"read", unix.SYS_READ, goR}} {
+		attr.Files = append(attr.Files, vspawn.File{Child: int(end.file.Fd()), File: end.file}) // by the same number all along
+		attr.Syscalls = append(attr.Syscalls, vspawn.Syscall{Before: before, Name: end.call, Nr: end.nr, Args: [6]uintptr{end.file.Fd(), asmtest.Addr(b), 1}})
+	}
+	done := make(chan error, 1)
+	var child *vspawn.Process
+	go func() {
+		var err error
+		child, err = vspawn.Start(noContext, program(argv), argv, &attr)
+		hereW.Close() // if it has not come there, there is an end to read
+		done <- err
+	}()
+	if n, _ := hereR.Read(b[:]); n != 1 {
+		panic(<-done)
+	}
+	limit := func(max string) {
+		if err := os.WriteFile(dir+"/memory.max", []byte(max), 0); err != nil {
+			panic(err)
+		}
+	}
+	limit("0") // returns when the kernel has killed
+	limit("max")
+	if s, err := victim.Wait(noContext); err != nil || s.Signal() != unix.SIGKILL {
+		panic(fmt.Sprint("memory has not run out: ", s, err))
+	}
+	goW.Write([]byte{0})
+	if err := <-done; err != nil {
+		panic(err)
+	}
+	adj := strings.TrimSpace(text(fmt.Sprintf("/proc/%d/oom_score_adj", child.Pid())))
+	hold.Close()
+	s, err := child.Wait(noContext)
+	if adj != "500" || err != nil || s.ExitCode() != 0 {
+		panic(fmt.Sprint("the child had oom_score_adj ", adj, " and ended by ", s, err))
+	}
+	return 0
+})
+
+// rawPipe is a pipe that blocks.
+func rawPipe() (r, w *os.File) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		panic(err)
+	}
+	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
+}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -121,6 +122,34 @@ var schedulingKinds = []spawnKind{
 			}
 		}
 	}},
+}
+
+// The child has the nice value that its parent's thread has when it is started,
+// also beside a policy, of whose call it is a part.
+func TestSchedulerKeepsNice(t *testing.T) {
+	puppet := tiny.New(t)
+	defer puppet.Close()
+	argv := tiny.Argv(t)
+	attr := &vspawn.Attr{Scheduler: &vspawn.Scheduler{Policy: unix.SCHED_BATCH}}
+	plan, err := vspawn.Compile(argv[0], argv, withFile(attr, tiny.FD, puppet.Child))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = 19 // which anyone may have
+	var p *vspawn.Process
+	onThreadOfItsOwn(func() {
+		if err = unix.Setpriority(unix.PRIO_PROCESS, 0, want); err == nil {
+			p, err = plan.Start(t.Context())
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s state
+	s.read(puppet.Do)
+	equal(t, "nice value", s.Scheduling.Nice, want)
+	puppet.Close()
+	wait(t, p, "exit status 0")
 }
 
 // addrNoRandomize is a personality that the race detector takes for itself.

@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"encoding/binary"
+	"fmt"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -24,11 +25,12 @@ func addScheduler(c *compiler) error {
 	case s.Policy != unix.SCHED_DEADLINE && (s.Runtime != 0 || s.Deadline != 0 || s.Period != 0):
 		return refuse("Scheduler", "Runtime, Deadline and Period are for SCHED_DEADLINE alone")
 	}
-	// The call sets the nice value too: to what the child would inherit.
-	nice := 0
-	if n, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil {
-		nice = 20 - n
-	}
+	c.op(op{kind: opScheduler, field: "Scheduler", name: "sched_setattr", nr: unix.SYS_SCHED_SETATTR, args: []arg{dec(0), {show: *s}, dec(0)}})
+	return nil
+}
+
+// bytes is the struct sched_attr.
+func (s Scheduler) bytes(nice int) []byte {
 	const size = 48 // SCHED_ATTR_SIZE_VER0
 	b := native.AppendUint32(nil, size)
 	b = native.AppendUint32(b, uint32(s.Policy))
@@ -38,9 +40,30 @@ func addScheduler(c *compiler) error {
 	for _, d := range []time.Duration{s.Runtime, s.Deadline, s.Period} {
 		b = native.AppendUint64(b, uint64(d))
 	}
-	c.op(op{field: "Scheduler", name: "sched_setattr", nr: unix.SYS_SCHED_SETATTR, args: []arg{dec(0), c.bytes(b, *s), dec(0)}})
+	return b
+}
+
+// schedule adds the call, which sets the nice value too: to what the child would
+// inherit from this thread.
+func (l *loaded) schedule(o *op) error {
+	n, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
+	if err != nil {
+		return refused("getpriority", o.field, "", err)
+	}
+	s := &withNice{Scheduler: o.args[1].show.(Scheduler)}
+	own := *o
+	own.args = []arg{o.args[0], {val: s.mem.bytes(s.bytes(20 - n)), show: s}, o.args[2]}
+	l.add(&own, own.args)
 	return nil
 }
+
+// withNice keeps what the kernel reads.
+type withNice struct {
+	Scheduler
+	mem memory
+}
+
+func (s *withNice) String() string { return fmt.Sprint(s.Scheduler) }
 
 func addNice(c *compiler) error {
 	n := c.attr.Nice

@@ -64,7 +64,14 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 		case o.kind == opResetHandlers:
 			if !f.ClearSighand {
 				lasting = false
-				l.resetEach(o)
+				if err := l.resetEach(o); err != nil {
+					return nil, err
+				}
+			}
+		case o.kind == opScheduler:
+			lasting = false
+			if err := l.schedule(o); err != nil {
+				return nil, err
 			}
 		case o.kind == opLowerOOMScoreAdj && !lower || o.kind == opRaiseOOMScoreAdj && lower:
 		case o.kind == opExecFD:
@@ -128,15 +135,20 @@ var defaultAction = new([sigactionWords]uint64)
 
 // resetEach gives each caught signal its default action, for kernels without
 // CLONE_CLEAR_SIGHAND (before 5.5).
-func (l *loaded) resetEach(o *op) {
+func (l *loaded) resetEach(o *op) error {
 	for s := 1; s <= maxSignal; s++ {
 		var old [sigactionWords]uint64
 		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&old)), sigsetSize, 0, 0)
-		if errno == 0 && old[0] != sigDfl && old[0] != sigIgn {
+		switch {
+		case errno == unix.EINVAL: // there is no such signal, or it is qemu-user's own
+		case errno != 0:
+			return refused(o.name, o.field, signalName(unix.Signal(s)), errno)
+		case old[0] != sigDfl && old[0] != sigIgn:
 			l.add(&op{field: o.field, name: o.name, nr: unix.SYS_RT_SIGACTION},
 				[]arg{dec(s), {val: uintptr(unsafe.Pointer(defaultAction))}, dec(0), dec(sigsetSize)})
 		}
 	}
+	return nil
 }
 
 // An instance is one start's Program with its own copy of the steps.

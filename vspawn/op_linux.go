@@ -28,13 +28,14 @@ type op struct {
 type opKind uint8
 
 const (
-	opCall          opKind = iota
-	opUnshareFiles         // close_range that also unshares the table; nothing if it isn't shared
-	opCloseRange           // closes a range; on old kernels as many calls as it takes
-	opExecFD               // execveat of a descriptor
-	opResetHandlers        // nothing, or an rt_sigaction for each caught signal
-	opLowerOOMScoreAdj     // if the plan's is below the parent's
-	opRaiseOOMScoreAdj     // if it is not
+	opCall             opKind = iota
+	opUnshareFiles            // close_range that also unshares the table; nothing if it isn't shared
+	opCloseRange              // closes a range; on old kernels as many calls as it takes
+	opExecFD                  // execveat of a descriptor
+	opResetHandlers           // nothing, or an rt_sigaction for each caught signal
+	opScheduler               // with the parent's nice value
+	opLowerOOMScoreAdj        // if the plan's is below the parent's
+	opRaiseOOMScoreAdj        // if it is not
 )
 
 // An arg is an argument of an op.

@@ -59,6 +59,12 @@ END`, "1\n2\n3\n1\n42\n", 0},
 			for i in 1 2 3; do (sleep 0.1; echo x >>f) & done; wait; wc -l <f
 			(gosh -c 'exit 5'; echo $? >s) & wait; cat s
 			timeout -t 100ms sleep 100; echo ended`, "3\n5\nended\n", 0},
+		// A job has the variables of the moment. Package mvdan.cc/sh/v3 before v3.12.0,
+		// whose interpreter gosh is, has it read the shell's own while that sets them,
+		// and dies of it now and then.
+		{"variables of jobs", `
+			n=0; while [ $n -lt 300 ]; do n=$((n+1)); (y=$n; : $HOME $y) & done; wait; echo $n
+			for i in 1 2 3; do (sleep 0.1; echo $i >$i) & done; wait; cat 1 2 3`, "300\n1\n2\n3\n", 0},
 		{"files", `
 			mkdir -p a/b; echo text >a/b/c; cp a/b/c d; mv d e; ln -s e f; cat f
 			find a -name c; rm -r a; ls

@@ -14,13 +14,12 @@ import (
 // failed test's output.
 const failureLines = 25
 
-// Summarize writes what failed, with what repeats it, then the table.
+// Summarize writes what failed, with what repeats it, then the table and the
+// reasons of skips, and at the very end once more, in short, what failed.
 // variables are the make variables of the run that a repetition needs.
 func Summarize(w io.Writer, results []*Result, variables map[string]string) {
-	for _, r := range results {
-		if r.Verdict() == "FAILED" {
-			writeFailure(w, r, variables)
-		}
+	for _, r := range failedResults(results) {
+		writeFailure(w, r, variables)
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\ntarget\tkernel\tboot\tpassed\tfailed\tskipped\ttime\tverdict")
@@ -30,17 +29,15 @@ func Summarize(w io.Writer, results []*Result, variables map[string]string) {
 	}
 	tw.Flush()
 	for _, r := range results {
-		switch {
-		case r.Excused:
+		if r.Excused {
 			fmt.Fprintf(w, "no kernel for %s, which ran on another: %s\n", r.Target.Title(), r.NoKernel)
-		case r.NoKernel != "":
-			fmt.Fprintf(w, "no kernel for %s: %s; give one by KERNEL_%s=path, or try again later\n", r.Target.Title(), r.NoKernel, r.Target.variable())
 		}
 		for _, why := range r.Supply.Passed {
 			fmt.Fprintf(w, "%s ran the kernel of %s: %s\n", r.Target.Title(), r.Supply.Suite, why)
 		}
 	}
 	writeSkips(w, results)
+	writeLast(w, results)
 }
 
 // kernelColumn is the kernel's release, and its suite if that stands in for
@@ -74,7 +71,7 @@ func writeFailure(w io.Writer, r *Result, variables map[string]string) {
 	}
 	var tops []string
 	for _, t := range r.Tests {
-		if t.Outcome != Fail && t.Outcome != Unfinished {
+		if !t.failed() {
 			continue
 		}
 		fmt.Fprintf(w, "  %s %s: %s\n", t.Binary, t.Name, outcomeText[t.Outcome])

@@ -56,13 +56,13 @@ func testStd(ctx context.Context, o *options, out *os.File) error {
 		})
 	}
 	suites[0].Files = stdFiles(strings.TrimSpace(string(goroot)))
-	err = runSuites(ctx, o, suites, out)
+	// Before the run, as it ends with what failed.
 	for _, p := range stdPackages {
 		for _, name := range slices.Sorted(maps.Keys(stdSkips[p])) {
 			fmt.Fprintf(out, "left out of %s: %s: %s\n", p, name, stdSkips[p][name])
 		}
 	}
-	return err
+	return runSuites(ctx, o, suites, out)
 }
 
 // stdFiles are what the tests expect of a system, and of other packages.

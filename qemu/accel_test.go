@@ -124,3 +124,23 @@ func TestAccelTrial(t *testing.T) {
 	target.CPU = "none"
 	trial(100*trialPatience, "does not work")
 }
+
+// What the user adds to the kernel's command line is not tried: it may be what
+// freezes a guest, and KVM would be blamed for it.
+func TestAccelTrialAppend(t *testing.T) {
+	c := fakeConfig(t)
+	c.Append = "preempt=full"
+	target, _ := lookup(testTarget)
+	said := filepath.Join(t.TempDir(), "said")
+	target.QEMU = filepath.Join(t.TempDir(), "emulator")
+	if err := os.WriteFile(target.QEMU, []byte("#!/bin/sh\necho \"$@\" >"+said+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.bootTrial(t.Context(), target, supply.Kernel{Path: "kernel"}, 100*trialPatience); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(said)
+	if err != nil || !strings.Contains(string(b), "-append console=") || strings.Contains(string(b), c.Append) {
+		t.Errorf("the trial boots with %q, %v", b, err)
+	}
+}

@@ -2,8 +2,13 @@ package qemu
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+
+	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
 // A Boot is what a machine is started with.
@@ -12,6 +17,37 @@ type Boot struct {
 	Initramfs string   // path
 	Init      string   // program in the image that becomes PID 1; "" is /init
 	Append    []string // further kernel arguments
+}
+
+// maxAppend is how long the user's arguments may be: all of them together must be
+// shorter than the 1024 bytes that a kernel takes on riscv.
+const maxAppend = 512
+
+// ParseAppend looks whether s can be added to a kernel's command line without
+// making something else of what comes after it there.
+func ParseAppend(s string) (string, error) {
+	args := strings.TrimSpace(s)
+	switch {
+	case strings.ContainsFunc(args, unicode.IsControl):
+		return "", host.Usagef("APPEND=%q: give arguments for the kernel on one line", s)
+	case len(args) > maxAppend:
+		return "", host.Usagef("APPEND=%s: %d bytes are too long for a kernel's command line: give up to %d", s, len(args), maxAppend)
+	case strings.Count(args, `"`)%2 != 0:
+		return "", host.Usagef("APPEND=%s: there is no end to a quotation", s)
+	case slices.Contains(strings.Fields(args), "--"):
+		return "", host.Usagef("APPEND=%s: after -- come arguments for PID 1, which takes none: leave it out", s)
+	}
+	return args, nil
+}
+
+// appended are the kernel's arguments of a guest that runs a part of the tests. Ours
+// come last, so that they hold.
+func (c *Config) appended(s Shard) []string {
+	var args []string
+	if c.Append != "" {
+		args = append(args, c.Append)
+	}
+	return append(args, fmt.Sprintf("%s=%d/%d", wire.ShardEnv, s.I, s.N))
 }
 
 // machineArgs are the arguments to QEMU that make the machine.

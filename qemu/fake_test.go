@@ -58,6 +58,7 @@ func (l *liar) lists() []wire.Record {
 // chosen are the tests of a binary in this guest's part.
 func (l *liar) chosen(binary string) []string {
 	_, shard, _ := strings.Cut(l.append, wire.ShardEnv+"=")
+	shard, _, _ = strings.Cut(shard, " ")
 	i, n, err := wire.ParseShard(shard)
 	if err != nil {
 		panic(err)
@@ -125,6 +126,15 @@ func last(r *wire.Record) bool { return r.Binary == binaries[1] }
 
 var fakes = map[string]fake{
 	"honest": {passed: true, say: with(func(*liar, *wire.Record) bool { return true })},
+	// One that is given more arguments for its kernel, after ours and before the part.
+	"appends": {want: "without its closing record", say: func(l *liar) {
+		if rs := l.honest(); strings.Contains(l.append, " mitigations=off rdinit="+agentInit+" preempt=full a=\"b c\" "+wire.ShardEnv+"=") {
+			l.send(rs...)
+			l.done()
+		} else {
+			l.send(rs[0])
+		}
+	}},
 	"fails-in-part-2": {say: func(l *liar) {
 		rs := l.honest()
 		if strings.Contains(l.append, wire.ShardEnv+"=2/") {

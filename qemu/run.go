@@ -40,6 +40,7 @@ type Config struct {
 	Shard  Shard
 	Limits Limits
 	Accel  Accel
+	Append string // arguments for the guests' kernels, see ParseAppend
 	Jobs   int    // guests at once; 0 chooses
 	Dir    string // the module's root
 	Build  string // directory for images and results
@@ -443,7 +444,7 @@ func (c *Config) guest(ctx context.Context, p *progress, g guest, k supply.Kerne
 		Kernel:    k.Path,
 		Initramfs: im.path,
 		Init:      agentInit,
-		Append:    []string{fmt.Sprintf("%s=%d/%d", wire.ShardEnv, g.shard.I, g.shard.N)},
+		Append:    c.appended(g.shard),
 	})
 	if err := output.Close(); err != nil {
 		r.problem("%v", err)

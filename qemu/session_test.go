@@ -329,7 +329,7 @@ func TestSummary(t *testing.T) {
 	var text bytes.Buffer
 	Summarize(&text, results, map[string]string{
 		"RUN": "it's$", "KERNEL_" + Targets[1].Name: "/my kernel", "MODULES_" + Targets[1].Name: "a.ko,b.ko", "KERNEL_" + Targets[0].Name: "/other",
-		"SHARD": "2/3", "CPUS": "4", "MEMORY": "64", "ACCEL": "tcg", "LIMIT": "1h", "TIMEOUT": "9m", "JOBS": "2", "VSPAWN_LOAD": "1m",
+		"SHARD": "2/3", "CPUS": "4", "MEMORY": "64", "ACCEL": "tcg", "APPEND": "preempt=full", "LIMIT": "1h", "TIMEOUT": "9m", "JOBS": "2", "VSPAWN_LOAD": "1m",
 	})
 	golden(t, "summary.golden", text.String())
 

@@ -87,6 +87,33 @@ func TestParts(t *testing.T) {
 	}
 }
 
+// What the user adds to the kernel's command line is there in each guest, and
+// nothing of it without.
+func TestAppend(t *testing.T) {
+	c := fakeConfig(t, "appends")
+	c.Append = `preempt=full a="b c"`
+	results, err := Run(t.Context(), c)
+	if err != nil || len(results) != 1 || !results[0].Passed() || len(results[0].Tests) != 16 {
+		t.Errorf("%v, %+v", err, results)
+	}
+}
+
+// What would make something else of the part's argument is refused.
+func TestParseAppend(t *testing.T) {
+	for s, want := range map[string]string{"": "", " ": "", " preempt=full  quiet ": "preempt=full  quiet", `a="b -- c"x`: ""} {
+		got, err := ParseAppend(s)
+		if want != got || (err != nil) != (strings.Contains(s, "--")) {
+			t.Errorf("%q: %q, %v", s, got, err)
+		}
+	}
+	for _, s := range []string{"a\nb", `a="b`, "a -- b", "--", strings.Repeat("a", maxAppend+1)} {
+		var usage *host.UsageError
+		if _, err := ParseAppend(s); !errors.As(err, &usage) || !strings.Contains(err.Error(), "APPEND=") {
+			t.Errorf("%q: error %v", s, err)
+		}
+	}
+}
+
 // What is wrong with the options costs nobody their results.
 func TestWrongKernelKeepsResults(t *testing.T) {
 	c := fakeConfig(t, "honest")

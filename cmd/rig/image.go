@@ -41,6 +41,15 @@ func buildImage(ctx context.Context, t qemu.Target, out *os.File) (string, error
 	return r.Path, nil
 }
 
+// boot is what make run boots.
+func (o *options) boot(kernel, image string) qemu.Boot {
+	b := qemu.Boot{Kernel: kernel, Initramfs: image}
+	if o.append != "" {
+		b.Append = []string{o.append}
+	}
+	return b
+}
+
 // runShell becomes QEMU, which then has the terminal to itself.
 func runShell(ctx context.Context, o *options, out *os.File) error {
 	one, err := o.one()
@@ -82,5 +91,5 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	}
 	store.Close() // the deferred one is of no use to what this becomes
 	fmt.Fprintf(out, "%s: booting; Ctrl-A X leaves it\n", t.Title())
-	return syscall.Exec(exe, t.Command(qemu.Boot{Kernel: k.Path, Initramfs: image}), os.Environ())
+	return syscall.Exec(exe, t.Command(o.boot(k.Path, image)), os.Environ())
 }

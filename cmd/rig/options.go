@@ -19,6 +19,7 @@ type options struct {
 	kernels map[string]qemu.Given
 	series  string // KERNELS
 	accel   qemu.Accel
+	append  string // APPEND
 	run     string
 	shard   qemu.Shard
 	limits  qemu.Limits
@@ -103,6 +104,10 @@ var variables = []variable{
 	}},
 	{"ACCEL", "ACCEL=auto|kvm|tcg", "what runs the guests of this machine's architecture (auto: KVM if it works)", func(o *options, v string) (err error) {
 		o.accel, err = qemu.ParseAccel(v)
+		return err
+	}},
+	{"APPEND", "APPEND='a=b c'", "arguments added to the guests' kernel command line, such as preempt=full", func(o *options, v string) (err error) {
+		o.append, err = qemu.ParseAppend(v)
 		return err
 	}},
 	{testPrefix, testPrefix + "<name>=value", "for the tests, in their environment", nil},

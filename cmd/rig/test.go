@@ -59,6 +59,7 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 		Shard:     o.shard,
 		Limits:    o.limits,
 		Accel:     o.accel,
+		Append:    o.append,
 		Jobs:      o.jobs,
 		Dir:       ".",
 		Build:     buildDir,

@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -83,6 +84,53 @@ func TestDebootstrapMirror(t *testing.T) {
 	}
 	if got := debootstrapMirror(file + "-not"); got != "" {
 		t.Errorf("mirror %q of no file", got)
+	}
+}
+
+// A machine whose apt has sources and no lists, such as a container, has a mirror all
+// the same.
+func TestMirrorWithoutLists(t *testing.T) {
+	needTools(t)
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	source := func(uri, suites string) string {
+		return "Types: deb\nURIs: " + uri + "\nSuites: " + suites + "\nComponents: main\n\n"
+	}
+	const ours = "http://mirror.example/debian"
+	others := source("http://a.example/linux/debian", "bookworm") + source(ours+"-security", "bookworm-security") + source("http://b.example/apt", "stable")
+	write("lists/partial/none", "")
+	t.Setenv("APT_CONFIG", write("apt.conf", fmt.Sprintf(`Dir::Etc::SourceList "/dev/null";
+Dir::Etc::SourceParts %[1]q;
+Dir::State::Lists %[2]q;
+Dir::State::Status "/dev/null";
+Dir::Cache %[2]q;
+`, filepath.Join(dir, "sources"), filepath.Join(dir, "lists"))))
+	debian := write("os-release", "ID=debian\nVERSION_CODENAME=bookworm\n")
+	for _, c := range []struct{ sources, want string }{
+		{others + source(ours, "bookworm bookworm-updates"), ours},
+		{source(ours, "bookworm") + source(ours+"-security", "bookworm-security"), ours},
+		{others + source(ours, "stable stable-updates"), ours},
+		{source("mirror+file:/etc/apt/debian.list", "bookworm bookworm-updates"), "mirror+file:/etc/apt/debian.list"},
+	} {
+		write("sources/debian.sources", c.sources)
+		if got, err := debianMirror(t.Context(), debian); got != c.want || err != nil {
+			t.Errorf("mirror %q, %v; want %q of\n%s", got, err, c.want, c.sources)
+		}
+	}
+	// Those of another distribution are not Debian's.
+	ubuntu := write("ubuntu", "ID=ubuntu\nVERSION_CODENAME=noble\n")
+	if got, _ := debianMirror(t.Context(), ubuntu); got != debootstrapMirror(debootstrap) {
+		t.Errorf("mirror %q on another distribution", got)
 	}
 }
 

@@ -37,7 +37,7 @@ func (s *Store) Emulator(ctx context.Context, program, pkg string, fresh bool, r
 	if err != nil || major > slowQEMU {
 		return program, err
 	}
-	release, err := debianRelease(cmp.Or(s.osRelease, "/etc/os-release"))
+	release, err := debianRelease(s.release())
 	if err != nil || release == "" {
 		return program, err
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -62,7 +64,7 @@ func (s *Store) mirror(ctx context.Context) (Mirror, error) {
 	defer s.uriMu.Unlock()
 	var err error
 	if s.uri == "" {
-		s.uri, err = debianMirror(ctx)
+		s.uri, err = debianMirror(ctx, s.release())
 	}
 	m.URI = s.uri
 	return m, err
@@ -70,7 +72,7 @@ func (s *Store) mirror(ctx context.Context) (Mirror, error) {
 
 // debianMirror finds the mirror of Debian that this machine uses. On other
 // distributions it is the one that debootstrap has.
-func debianMirror(ctx context.Context) (string, error) {
+func debianMirror(ctx context.Context, osRelease string) (string, error) {
 	out, err := host.Output(exec.CommandContext(ctx, "apt-get", "indextargets",
 		"--format", "$(COMPONENT) $(CODENAME) $(REPO_URI)", "Created-By: Packages", "Origin: Debian"))
 	if err != nil {
@@ -87,10 +89,47 @@ func debianMirror(ctx context.Context) (string, error) {
 	if len(mirrors) > 0 {
 		return slices.Min(mirrors), nil
 	}
+	// Images for containers come without lists, and apt tells nothing then of whose
+	// they would be.
+	if release, err := debianRelease(osRelease); err == nil && release != "" {
+		out, err := host.Output(exec.CommandContext(ctx, "apt-get", "update", "--print-uris"))
+		if err != nil {
+			return "", host.Usagef("apt did not answer: %w", err)
+		}
+		if mirror := mirrorOf(string(out)); mirror != "" {
+			return mirror, nil
+		}
+	}
 	if mirror := debootstrapMirror(debootstrap); mirror != "" {
 		return mirror, nil
 	}
 	return "", host.Usagef("no mirror of Debian found: run apt-get update on Debian, or install debootstrap elsewhere")
+}
+
+var releaseURI = regexp.MustCompile(`(?m)^'(.+)/dists/([^/']+)/InRelease' `)
+
+// mirrorOf finds Debian's own mirror among the files that apt would fetch. Others have
+// archives for its releases too, but no updates of them beside, and few in a place of
+// that name.
+func mirrorOf(uris string) string {
+	updated := map[string]bool{}
+	var mirrors []string
+	for _, m := range releaseURI.FindAllStringSubmatch(uris, -1) {
+		if uri, suite := m[1], m[2]; strings.HasSuffix(suite, "-updates") {
+			updated[uri] = true
+		} else if !strings.Contains(suite, "-") {
+			mirrors = append(mirrors, uri)
+		}
+	}
+	for _, is := range []func(uri string) bool{
+		func(uri string) bool { return updated[uri] },
+		func(uri string) bool { return path.Base(uri) == "debian" },
+	} {
+		if found := slices.DeleteFunc(slices.Clone(mirrors), func(uri string) bool { return !is(uri) }); len(found) > 0 {
+			return slices.Min(found)
+		}
+	}
+	return ""
 }
 
 func debootstrapMirror(path string) string {

@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
@@ -59,6 +60,9 @@ func (s *Store) Close() error {
 	s.work, s.free = "", nil
 	return err
 }
+
+// release is the file that says which system this is.
+func (s *Store) release() string { return cmp.Or(s.osRelease, "/etc/os-release") }
 
 func (s *Store) path(elem ...string) string {
 	return filepath.Join(append([]string{s.Dir}, elem...)...)

@@ -184,13 +184,13 @@ func (b *build) unpack(ctx context.Context, deb string) error {
 		cmd.Env = append(cmd.Env, "XZ_DEFAULTS=--threads=0")
 		cmd.Stdin = r
 		unpacked = true
-		if _, err := host.Output(cmd); err != nil {
+		if err := unpack(cmd, filepath.Base(name)); err != nil {
 			return err
 		}
 		return errFound
 	})
 	if err == nil && !unpacked {
-		err = fmt.Errorf("no /usr/src/linux-source-* in %s", filepath.Base(deb))
+		err = &unserved{fmt.Sprintf("%s has no /usr/src/linux-source-*", filepath.Base(deb)), true}
 	}
 	return err
 }
@@ -307,7 +307,7 @@ func (b *build) command(ctx context.Context, name string, args ...string) *exec.
 // build makes a kernel from its source's package.
 func (b Built) build(ctx context.Context, j *job) error {
 	err := b.compileIn(ctx, j)
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !errors.As(err, new(*unserved)) {
 		err = &buildError{fmt.Errorf("%s: %w", j.record.Package, err)}
 	}
 	return err

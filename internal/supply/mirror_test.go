@@ -193,6 +193,25 @@ func (m *testMirror) add(suite string, p pkg, archs ...string) {
 	}
 }
 
+// spoil changes a package, and what the lists say of it, before they are signed.
+func (m *testMirror) spoil(p pkg, change func(deb string) string) {
+	m.t.Helper()
+	name := fmt.Sprintf("pool/%s_%s_%s.deb", p.name, p.version, p.arch)
+	says := func() string {
+		size, sum := m.sum(name)
+		return fmt.Sprintf("Size: %d\nSHA256: %s\n", size, sum)
+	}
+	old := says()
+	b, err := os.ReadFile(filepath.Join(m.dir, name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.write(name, change(string(b)))
+	for key, text := range m.lists {
+		m.lists[key] = strings.ReplaceAll(text, old, says())
+	}
+}
+
 func (m *testMirror) sum(name string) (size int, sum string) {
 	m.t.Helper()
 	b, err := os.ReadFile(filepath.Join(m.dir, name))

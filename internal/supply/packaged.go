@@ -158,11 +158,7 @@ func saveModule(ctx context.Context, file, packed string, r io.Reader) error {
 	}
 	cmd := exec.CommandContext(ctx, tool.Program, "--decompress", "--stdout")
 	cmd.Stdin, cmd.Stdout = r, f
-	err = cmd.Run()
-	if err != nil {
-		err = fmt.Errorf("%s %s: %w", tool.Program, filepath.Base(file), err)
-	}
-	return errors.Join(err, f.Close())
+	return errors.Join(unpack(cmd, filepath.Base(file)), f.Close())
 }
 
 func (p Packaged) check(_ context.Context, k Kernel) error { return CheckMagic(p.Magic, k.Path) }

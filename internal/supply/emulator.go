@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vspawn/vspawn/internal/host"
 )
@@ -49,11 +50,47 @@ func (s *Store) Emulator(ctx context.Context, program, pkg string, fresh bool, r
 	}
 	s.asked[e.entry("")] = true
 	s.mu.Unlock()
+	note := s.path(e.entry("") + noneNote)
+	if !fresh && !s.Has(ctx, e) {
+		if err := notedNone(note); err != nil {
+			return program, err
+		}
+	}
 	k, err := s.Get(ctx, e, fresh, report)
+	if none := new(NotServed); errors.As(err, &none) {
+		// Where it can't be noted, it is asked for again.
+		if os.MkdirAll(filepath.Dir(note), 0o755) == nil {
+			os.WriteFile(note, []byte(none.text), 0o644)
+		}
+	}
 	if err != nil {
 		return program, err
 	}
+	os.Remove(note)
 	return k.Path, nil
+}
+
+// noneNote ends the name of a file with the reason why there is none.
+const noneNote = ".none"
+
+// askAgain is how long it holds that no suite has a newer emulator. The installed one
+// serves as well, but for the time it takes, and a machine without a network would
+// pay for all tries in each run.
+const askAgain = time.Hour
+
+// notedNone gives the error that was noted, if it still holds.
+func notedNone(note string) error {
+	fi, err := os.Stat(note)
+	if err != nil {
+		return nil
+	}
+	left := askAgain - time.Since(fi.ModTime())
+	text, err := os.ReadFile(note)
+	if err != nil || left <= 0 || left > askAgain { // or the clock was set
+		return nil
+	}
+	return &host.UsageError{Err: &NotServed{fmt.Sprintf("%s (as it was %v ago; after %v it is asked for again)",
+		text, (askAgain - left).Round(time.Minute), askAgain)}}
 }
 
 // An emulator is a Spec of a program.

@@ -3,10 +3,12 @@ package supply
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vspawn/vspawn/internal/host"
 )
@@ -128,6 +130,66 @@ func TestEmulator(t *testing.T) {
 	if _, err := s.Emulator(t.Context(), a, "qemu-test", false, heard.report); !errors.As(err, &usage) {
 		t.Errorf("error: %v", err)
 	}
+}
+
+// Where there is no newer emulator, and the installed one serves, not each run asks and
+// waits for the tries: one in an hour does, and whoever looks for newer ones.
+func TestNoEmulatorIsNoted(t *testing.T) {
+	m := newMirror(t)
+	m.emulators("1:10.0.2", map[string]string{"qemu-test-a": emulatorScript("10.0.2")})
+	m.publish()
+	dir, cache := t.TempDir(), t.TempDir()
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	fakeEmulator(t, dir, "qemu-test-a", "7.2.9")
+	system := filepath.Join(dir, "os-release")
+	if err := os.WriteFile(system, []byte("ID=debian\nVERSION_CODENAME=bookworm\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m.setHook(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	run := func(fresh, wantAsked, wantFound bool, texts ...string) {
+		t.Helper()
+		s := m.storeIn(cache) // each run has one
+		defer s.Close()
+		s.osRelease = system
+		before := m.count("")
+		got, err := s.Emulator(t.Context(), "qemu-test-a", "qemu-test", fresh, func(string, string) {})
+		if asked := m.count("") > before; asked != wantAsked || (got != "qemu-test-a") != wantFound || (err == nil) != wantFound {
+			t.Errorf("%q, %v; the mirror was asked: %v", got, err, asked)
+		}
+		for _, text := range texts {
+			if err == nil || !strings.Contains(err.Error(), text) {
+				t.Errorf("error %v; want %q", err, text)
+			}
+		}
+		if removed, err := s.Prune(nil); err != nil || len(removed) > 0 {
+			t.Errorf("removed %q, %v", removed, err)
+		}
+	}
+	note := filepath.Join(cache, "emulators", "bookworm", "qemu-test-a.none")
+	age := func(d time.Duration) {
+		t.Helper()
+		if err := os.Chtimes(note, time.Time{}, time.Now().Add(-d)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(false, true, false, "503")
+	age(5 * time.Minute)
+	run(false, false, false, "503", "5m0s ago")
+	run(true, true, false)
+	age(askAgain + time.Second)
+	run(false, true, false)
+	age(-time.Minute)
+	run(false, true, false)
+	m.setHook(nil)
+	run(false, false, false)
+	run(true, true, true)
+	if _, err := os.Stat(note); err == nil {
+		t.Error("the note is still there")
+	}
+	run(false, false, true)
 }
 
 func TestDebianRelease(t *testing.T) {

@@ -53,7 +53,7 @@ func (s *Store) pruneEmulators() (removed []string, err error) {
 			removed = append(removed, release)
 			continue
 		}
-		more, err2 := s.pruneDir(release, func(entry string) bool { return asked[entry] })
+		more, err2 := s.pruneDir(release, func(entry string) bool { return asked[strings.TrimSuffix(entry, noneNote)] })
 		removed, err = append(removed, more...), errors.Join(err, err2)
 		if !releases[release] {
 			os.Remove(s.path(release)) // unless something in it is held
@@ -83,7 +83,7 @@ func (s *Store) pruneDir(dir string, keep func(entry string) bool) (removed []st
 	}
 	for _, e := range entries {
 		entry := filepath.Join(dir, e.Name())
-		if keep(entry) && e.IsDir() || keep(entry) && strings.HasSuffix(entry, ".log") {
+		if keep(entry) && e.IsDir() || keep(entry) && (strings.HasSuffix(entry, ".log") || strings.HasSuffix(entry, noneNote)) {
 			continue
 		}
 		gone, err := s.remove(entry)

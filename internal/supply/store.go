@@ -16,6 +16,7 @@ import (
 //	kernels/<entry>/               an image, its modules, and kernel.json about them
 //	kernels/<entry>.log            what make said, of one that is built
 //	emulators/<release>/<entry>/   a program, and emulator.json about it
+//	emulators/<release>/<entry>.none   why there was none, not long ago
 //	locks/<entry>/                 who has one holds its entry
 //	work/<process>/                what is not yet whole
 type Store struct {

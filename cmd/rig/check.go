@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -11,7 +9,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
@@ -34,15 +31,6 @@ var emulators = []struct{ goarch, program string }{
 	{"riscv64", "qemu-riscv64"},
 }
 
-// A step is one command of a check.
-type step struct {
-	name  string
-	env   []string
-	args  []string
-	quiet bool   // fails if it prints anything
-	tool  string // a program that this machine may lack
-}
-
 // checkSteps are those of a check. missing is for tests that run guests.
 func checkSteps(sources, platforms, missing []string) []step {
 	var guests []string
@@ -52,7 +40,7 @@ func checkSteps(sources, platforms, missing []string) []step {
 	steps := []step{
 		{name: "gofmt", args: append([]string{"gofmt", "-l"}, sources...), quiet: true},
 		{name: "vet", args: []string{"go", "vet", "./..."}},
-		{name: "staticcheck", args: []string{"go", "run", staticcheck, "./..."}},
+		{name: "staticcheck", args: []string{"go", "run", staticcheck, "./..."}, fetch: []string{"go", "run", staticcheck, "-version"}},
 	}
 	for _, p := range platforms {
 		goos, goarch, _ := strings.Cut(p, "/")
@@ -96,6 +84,7 @@ func check(ctx context.Context, o *options, out *os.File) error {
 		return err
 	}
 	var missed []string
+	os.Remove(checkReport)
 	if err := install(ctx, append(qemu.Tools(targets), hostTools...), out); err != nil {
 		missed = append(missed, err.Error())
 	}
@@ -117,34 +106,12 @@ func check(ctx context.Context, o *options, out *os.File) error {
 		return err
 	}
 	env := []string{qemu.MissingEnv + "=" + strings.Join(slices.Sorted(maps.Keys(missing)), ",")}
-	var failed []string
-	for _, s := range checkSteps(sources, append(platforms, otherSystems...), env) {
-		if ctx.Err() != nil {
-			return errors.New("interrupted")
-		}
-		if lacks := host.Missing([]host.Tool{{Program: s.tool}}); s.tool != "" && len(lacks) > 0 {
-			missed = append(missed, fmt.Sprintf("%s: %s is missing", s.name, s.tool))
-			continue
-		}
-		start := time.Now()
-		if err := s.run(ctx, out); err != nil {
-			failed = append(failed, s.name)
-			fmt.Fprintf(out, "FAILED %s: %v\n  repeat: %s\n", s.name, err, s)
-			continue
-		}
-		fmt.Fprintf(out, "ok     %s (%.1fs)\n", s.name, time.Since(start).Seconds())
+	steps := checkSteps(sources, append(platforms, otherSystems...), env)
+	failed, unrun, err := runSteps(ctx, steps, out)
+	if err != nil {
+		return err
 	}
-	for _, m := range missed {
-		fmt.Fprintf(out, "could not run: %s\n", m)
-	}
-	switch {
-	case len(failed) > 0:
-		fmt.Fprintf(out, "failed: %s\n", strings.Join(failed, ", "))
-		return errFailed
-	case len(missed) > 0:
-		return errMissed
-	}
-	return nil
+	return reportIn(checkReport, out, failed, append(missed, unrun...))
 }
 
 // missingTargets gets the kernels of the rig's own tests, and says for which
@@ -192,27 +159,4 @@ func sourceDirs() ([]string, error) {
 		}
 	}
 	return dirs, nil
-}
-
-func (s step) run(ctx context.Context, out *os.File) error {
-	cmd := exec.CommandContext(ctx, s.args[0], s.args[1:]...)
-	cmd.Env = append(os.Environ(), s.env...)
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	var printed bytes.Buffer
-	cmd.Stdout, cmd.Stderr = out, out
-	if s.quiet {
-		cmd.Stdout = &printed
-	}
-	if err := cmd.Run(); err != nil {
-		return err
-	}
-	if printed.Len() > 0 {
-		return fmt.Errorf("%s", strings.Join(strings.Fields(printed.String()), " "))
-	}
-	return nil
-}
-
-// String is what a shell would run.
-func (s step) String() string {
-	return strings.Join(slices.Concat(s.env, s.args), " ")
 }

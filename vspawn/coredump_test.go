@@ -93,6 +93,8 @@ func deadlies() []deadly {
 	long := Syscall{Before: "Seccomp", Name: "readv", Nr: unix.SYS_READV, Args: [6]uintptr{uintptr(zero), scratch.words64(vector), times}, Tolerate: true}
 	add(deadly{name: "RLIMIT_CPU", attr: &Attr{Rlimits: []Rlimit{{Resource: unix.RLIMIT_CPU, Soft: 1, Hard: 60}},
 		Syscalls: slices.Repeat([]Syscall{long}, 3000)}})
+	add(deadly{name: realTimeLimit, root: true, attr: &Attr{Scheduler: &Scheduler{Policy: unix.SCHED_FIFO, Priority: 1},
+		Rlimits: []Rlimit{{Resource: unix.RLIMIT_RTTIME, Soft: 1000, Hard: 60e6}}, Syscalls: slices.Repeat([]Syscall{long}, 3000)}})
 	file, err := os.CreateTemp("", "limited")
 	if err != nil {
 		panic(err)
@@ -112,7 +114,11 @@ func deadlies() []deadly {
 // scratch is never freed, and keeps what the children read.
 var scratch memory
 
-const otherUser = "SIGQUIT to another user"
+// What only root can do.
+const (
+	otherUser     = "SIGQUIT to another user"
+	realTimeLimit = "RLIMIT_RTTIME"
+)
 
 // A gate holds a child up before a field's place. There it is sent a signal;
 // with a delay, measured in system calls, it is let go on before.
@@ -347,8 +353,25 @@ func TestCoreDumpSparesParent(t *testing.T) {
 			}
 		})
 	}
-	for _, only := range []string{"SIGQUIT before Setsid", "SIGABRT behind the mask", "RLIMIT_FSIZE before Groups",
-		"a filter that ends it at execve", "a filter that refuses 4 ways out"} {
+	controls := []string{"SIGQUIT before Setsid", "SIGABRT behind the mask", "RLIMIT_FSIZE before Groups",
+		"a filter that ends it at execve", "a filter that refuses 4 ways out", "RLIMIT_CPU"}
+	t.Run(realTimeLimit, func(t *testing.T) {
+		p, err := Start(t.Context(), exits(t, 0)[0], exits(t, 0), &Attr{Scheduler: &Scheduler{Policy: unix.SCHED_FIFO, Priority: 1}})
+		if errors.Is(err, unix.EPERM) {
+			t.Skip("no real-time policy for us: ", err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Wait(t.Context())
+		controls = append(controls, realTimeLimit)
+		for _, mode := range []string{"as found", "with the answer"} {
+			if last, end := runMother(t, mode, realTimeLimit); end != nil || last != "lives" {
+				t.Errorf("%s: the parent ended by %v in %q", mode, end, last)
+			}
+		}
+	})
+	for _, only := range controls {
 		t.Run("without the answer: "+only, func(t *testing.T) {
 			last, end := runMother(t, "without the answer", only)
 			if last == noSuchWay {

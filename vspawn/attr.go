@@ -71,7 +71,8 @@ type Attr struct {
 	Umask *int
 
 	// Rlimits are resource limits (setrlimit(2)), set while the child still
-	// has the parent's privileges.
+	// has the parent's privileges. RLIMIT_CPU, RLIMIT_RTTIME and RLIMIT_FSIZE may
+	// end it, by a signal that dumps core, before it is the program: see Seccomp.
 	//
 	// The Go runtime raises the soft limit of open descriptors for its own
 	// process; unless Rlimits has RLIMIT_NOFILE, the child gets the one that
@@ -102,6 +103,11 @@ type Attr struct {
 	// out, -1000 to 1000 (proc_pid_oom_score_adj(5)). It needs /proc. Up to its
 	// exec the child has the parent's value if that is lower, since who kills it
 	// before kills the parent too.
+	//
+	// Before Linux 5.16, and for a parent that is not root, a child of another
+	// start's that dies by a signal that dumps core just when this child opens its
+	// file takes the parent along. So it is when the parent writes a UIDMap or
+	// GIDMap. See docs/design.md, Core dumps before 5.16.
 	OOMScoreAdj *int
 
 	// Personality is the execution domain, such as ADDR_NO_RANDOMIZE

@@ -149,3 +149,40 @@ func rawPipe() (r, w *os.File) {
 	}
 	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
 }
+
+// A traced child has the oom_score_adj that was asked for, and its parent, whose
+// memory it shares on its way without being one of vfork's, keeps its own.
+func TestOOMScoreAdjOfTraced(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	p, err := start(t, tracedScoreHelper.Argv(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p, "exit status 0")
+}
+
+var tracedScoreHelper = helper.New("traced score", func([]string) int {
+	const file, want = "/oom_score_adj", "1000" // which anyone may have
+	own := words("/proc/self" + file)
+	attr := vspawn.Attr{OOMScoreAdj: vspawn.Ptr(1000)}
+	traced := ""
+	err := atExec(&attr, func(pid string) { traced = words("/proc/" + pid + file) })
+	if now := words("/proc/self" + file); err != nil || traced != want || now != own {
+		fmt.Fprintf(os.Stderr, "with Ptrace: the child's is %q, the parent's was %q and is %q, %v\n", traced, own, now, err)
+		return 1
+	}
+	attr.StartStopped = true
+	argv := waitHelper.Argv()
+	p, err := vspawn.Start(noContext, program(argv), argv, &attr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	stopped, now := words(fmt.Sprintf("/proc/%d%s", p.Pid(), file)), words("/proc/self"+file)
+	p.Kill()
+	if err := reap(p); err != nil || stopped != want || now != own {
+		fmt.Fprintf(os.Stderr, "with StartStopped: the child's is %q, the parent's was %q and is %q, %v\n", stopped, own, now, err)
+		return 1
+	}
+	return 0
+})

@@ -23,7 +23,8 @@ import (
 // in the cgroup of a child on its way to its exec, though memory.oom.group has
 // the kernel kill all in it, and all who share their memory. The control shows
 // that it does: behind the step that raises the child's oom_score_adj the parent
-// dies with it.
+// dies with it. Without memory.oom.group any parent lives, since the kernel does
+// not choose a child of vfork.
 func TestOutOfMemoryInCgroup(t *testing.T) {
 	outOfMemoryHelper.Argv() // also where this is skipped
 	waitHelper.Argv()        // which outOfMemoryHelper uses
@@ -31,17 +32,21 @@ func TestOutOfMemoryInCgroup(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared with a child")
 	for _, c := range []struct {
 		before string
+		group  string
+		score  int // of the parent
 		want   string
 	}{
-		{"Personality", "exit status 0"},
-		{"UID", "exit status 0"},
-		{"Pdeathsig", "exit status 0"},
-		{"OOMScoreAdj.Raised", "exit status 0"},
-		{"SignalMask", "signal: killed"},
+		{"Personality", "1", -1000, "exit status 0"},
+		{"UID", "1", -1000, "exit status 0"},
+		{"Pdeathsig", "1", -1000, "exit status 0"},
+		{"OOMScoreAdj.Raised", "1", -1000, "exit status 0"},
+		{"SignalMask", "1", -1000, "signal: killed"},
+		{"UID", "0", 0, "exit status 0"},
+		{"SignalMask", "0", 0, "exit status 0"},
 	} {
-		t.Run(c.before, func(t *testing.T) {
-			dir := memoryCgroup(t)
-			p, err := start(t, outOfMemoryHelper.Argv(dir, c.before), &vspawn.Attr{OOMScoreAdj: vspawn.Ptr(-1000)})
+		t.Run(fmt.Sprintf("before %s, group %s, %d", c.before, c.group, c.score), func(t *testing.T) {
+			dir := memoryCgroup(t, c.group)
+			p, err := start(t, outOfMemoryHelper.Argv(dir, c.before), &vspawn.Attr{OOMScoreAdj: &c.score})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -50,9 +55,9 @@ func TestOutOfMemoryInCgroup(t *testing.T) {
 	}
 }
 
-// memoryCgroup makes a cgroup in which all are killed together. It is empty
-// again before it is removed.
-func memoryCgroup(t *testing.T) (path string) {
+// memoryCgroup makes a cgroup in which all are killed together, or not. It is
+// empty again before it is removed.
+func memoryCgroup(t *testing.T, group string) (path string) {
 	t.Helper()
 	dir, _ := cgroup(t)
 	path = dir.Name()
@@ -63,7 +68,7 @@ func memoryCgroup(t *testing.T) (path string) {
 	if err := os.WriteFile(root+"/cgroup.subtree_control", []byte("+memory"), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path+"/memory.oom.group", []byte("1"), 0); err != nil {
+	if err := os.WriteFile(path+"/memory.oom.group", []byte(group), 0); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

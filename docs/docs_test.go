@@ -53,9 +53,9 @@ func TestAttributes(t *testing.T) {
 		"`DefaultSignals`, `KeepGroups` with `Groups`, `GIDMap` and `AllowSetgroups` with\n" +
 		"`UIDMap`, `DirFD` with `Dir`, `InheritFiles` and `CloseRanges` with `Files`,\n" +
 		"`PrivateMounts` with `Mounts`, `Ambient` with `Capabilities`, `StartStopped` with\n" +
-		"`Ptrace`. `Files` and `Rlimits` have a part with a place of its own: files that are\n" +
-		"opened by `Path`, and `RLIMIT_NOFILE`. `Syscalls` go before the field that each\n" +
-		"names.\n")
+		"`Ptrace`. `Files`, `Rlimits` and `OOMScoreAdj` have a part with a place of its own:\n" +
+		"files that are opened by `Path`, `RLIMIT_NOFILE`, and a value above the parent's.\n" +
+		"`Syscalls` go before the field that each names.\n")
 
 	_, second, _ := strings.Cut(b.String(), order)
 	for _, g := range groups {

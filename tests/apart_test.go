@@ -157,7 +157,9 @@ func (w *apartWatch) check(name string, err error, field, want string) {
 	good := false
 	switch {
 	case errors.As(err, &refused):
-		good = want == "itself" && refused.Field == field || want == "Setns" && strings.HasPrefix(refused.Field, "Setns[")
+		good = want == "itself" && refused.Field == field
+	case errors.As(err, &failed) && want == "Setns":
+		good = strings.HasPrefix(failed.Field, "Setns[") && strings.Contains(failed.Error(), "the parent's own, which "+field)
 	case errors.As(err, &failed): // it came to where it may fail
 		good = want == "" && (failed.Step == "execve" || field == "PivotRoot" && failed.Field == field)
 	}

@@ -72,14 +72,18 @@ func (p *Plan) checkApart() error {
 				own, err = inodeAt("/proc/" + task + "/ns/" + namespaceFiles[a.flag])
 			}
 			if err == nil && own == entered {
-				return refuse(a.entry, "%s is the parent's own, which %s would change", namespaceText(a.n), a.field)
+				return a.error(fmt.Errorf("it is the parent's own, which %s would change", a.field))
 			}
 		}
 		if err != nil {
-			return refuse(a.entry, "can't tell whether %s is the parent's own, which %s would change: %v", namespaceText(a.n), a.field, err)
+			return a.error(fmt.Errorf("can't tell whether it is the parent's own, which %s would change: %w", a.field, err))
 		}
 	}
 	return nil
+}
+
+func (a *apartness) error(err error) error {
+	return &Error{Step: "setns", Field: a.entry, Object: namespaceText(a.n), Err: err}
 }
 
 // namespaceInode tells a namespace from others.

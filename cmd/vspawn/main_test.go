@@ -14,11 +14,13 @@ import (
 	"os/signal"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -440,17 +442,39 @@ func TestSignals(t *testing.T) {
 		{[]string{"-pgid", "0"}, []syscall.Signal{unix.SIGQUIT}, unix.SIGQUIT},
 	} {
 		r, w := pipe(t)
+		// Two signals may arrive in either order, and the later of them when all is over:
+		// the next vspawn would take it for its own. Nor is one ignored here, as SIGINT is
+		// in the background of a script.
+		sent := make(chan os.Signal, len(c.send))
+		for _, s := range c.send {
+			signal.Notify(sent, s)
+		}
 		go func() {
 			r.Read(make([]byte, 1))
+			whenStarted()
 			for _, s := range c.send {
 				unix.Kill(os.Getpid(), s)
 			}
 		}()
 		status, text := vspawnRun(append(c.flags, "-fd", fmt.Sprint("3=", w)), "await", strconv.Itoa(int(c.get)))
 		unix.Close(w)
+		for range c.send {
+			<-sent
+		}
+		signal.Stop(sent)
 		if status != 40+int(c.get) || text != "" {
 			t.Errorf("%v, sent %v: status %d, %q, want %d", c.flags, c.send, status, text, 40+c.get)
 		}
+	}
+}
+
+// whenStarted waits until no start is under way in this process. A signal would end one,
+// though the child runs its program already: where that has a session of its own the
+// kernel may give it a processor sooner than us.
+func whenStarted() {
+	stacks := make([]byte, 1<<20)
+	for bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("vspawn.(*Plan).Start(")) {
+		time.Sleep(time.Millisecond)
 	}
 }
 

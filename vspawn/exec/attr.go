@@ -155,8 +155,12 @@ func put[T any](m *mapping, field string, to *T, v T) {
 }
 
 // ioctl has the child make one, on a descriptor of its own, as the last thing
-// before exec.
+// before exec. Until then it has what the parent has open, too: of a number that it
+// is not given it must not take that.
 func (m *mapping) ioctl(fd int, request, arg uintptr) []vspawn.Syscall {
+	if !slices.ContainsFunc(m.attr.Files, func(f vspawn.File) bool { return f.Child == fd }) {
+		fd = closed
+	}
 	return []vspawn.Syscall{{Name: "ioctl", Nr: syscall.SYS_IOCTL, Args: [6]uintptr{uintptr(fd), request, arg}}}
 }
 

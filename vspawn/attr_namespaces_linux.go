@@ -20,8 +20,8 @@ func addSetns(c *compiler) error {
 		setns := op{field: field, name: "setns", nr: unix.SYS_SETNS, object: namespaceText(n)}
 		flags := name(namespaceNames(n.Flags), n.Flags)
 		switch {
-		case n.Pid < 0:
-			return refuse(field, "pid %d is negative", n.Pid)
+		case !kernelInt(n.Pid):
+			return refuse(field, "%d is not a pid", n.Pid)
 		case n.Pid == 0:
 			setns.args = []arg{dec(n.FD), flags}
 		case n.Flags == 0:

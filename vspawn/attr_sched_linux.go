@@ -3,6 +3,7 @@ package vspawn
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,8 +17,8 @@ func addScheduler(c *compiler) error {
 		return nil
 	}
 	switch {
-	case s.Policy < 0:
-		return refuse("Scheduler", "policy %d is negative", s.Policy)
+	case !kernelInt(s.Policy):
+		return refuse("Scheduler", "%d is not a policy", s.Policy)
 	case s.Priority < 0 || s.Priority > 99:
 		return refuse("Scheduler", "priority %d is not from 0 to 99", s.Priority)
 	case s.Policy == unix.SCHED_DEADLINE && !(0 < s.Runtime && s.Runtime <= s.Deadline && s.Deadline <= s.Period):
@@ -127,8 +128,11 @@ func addCoreSched(c *compiler) error {
 
 func addTimerSlack(c *compiler) error {
 	d := c.attr.TimerSlack
-	if d < 0 {
+	switch {
+	case d < 0:
 		return refuse("TimerSlack", "%v is negative", d)
+	case uint64(d) > uint64(^uintptr(0)):
+		return refuse("TimerSlack", "%v is more nanoseconds than the kernel's long takes", d)
 	}
 	if d > 0 {
 		c.prctl("TimerSlack", name("PR_SET_TIMERSLACK", unix.PR_SET_TIMERSLACK), dec(int(d)))
@@ -138,6 +142,9 @@ func addTimerSlack(c *compiler) error {
 
 func addPersonality(c *compiler) error {
 	if p := c.attr.Personality; p != nil {
+		if uint64(*p) >= math.MaxUint32 { // which asks for the present one
+			return refuse("Personality", "%#x is not an execution domain", *p)
+		}
 		c.op(op{field: "Personality", name: "personality", nr: unix.SYS_PERSONALITY, args: []arg{name(hex(*p), *p)}})
 	}
 	return nil

@@ -26,8 +26,8 @@ func addBounding(c *compiler) error {
 
 func addSecurebits(c *compiler) error {
 	if b := c.attr.Securebits; b != nil {
-		if *b < 0 {
-			return refuse("Securebits", "%d is negative", *b)
+		if !kernelInt(*b) {
+			return refuse("Securebits", "%#x is not a set of flags", *b)
 		}
 		c.plan.credentials = true
 		c.prctl("Securebits", name("PR_SET_SECUREBITS", unix.PR_SET_SECUREBITS), name(hex(uintptr(*b)), uintptr(*b)))

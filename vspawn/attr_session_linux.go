@@ -17,6 +17,8 @@ func addPgid(c *compiler) error {
 	case a.Pgid == nil:
 	case *a.Pgid < 0:
 		return refuse("Pgid", "%d is negative", *a.Pgid)
+	case !kernelInt(*a.Pgid):
+		return refuse("Pgid", "%d is not a process group", *a.Pgid)
 	case a.Setsid && *a.Pgid != 0:
 		return refuse("Pgid", "%d contradicts Setsid: a session leader is in its own group", *a.Pgid)
 	case a.Setsid: // done by it

@@ -145,7 +145,7 @@ func (c *compiler) checkDescriptors() error {
 		if fd == nil {
 			return nil
 		}
-		if *fd < 0 {
+		if !kernelInt(*fd) {
 			return refuse(field, "%d is not a descriptor", *fd)
 		}
 		if _, err := unix.FcntlInt(uintptr(*fd), unix.F_GETFD, 0); err != nil {
@@ -251,6 +251,10 @@ func limit(v uint64) string {
 // validID tells whether the kernel can take id; -1, all ones, means "no
 // change" there.
 func validID(id int) bool { return id >= 0 && uint64(id) < math.MaxUint32 }
+
+// kernelInt tells whether v is a number from 0 on that the kernel takes as it is.
+// Of one that is too wide for its int it takes the lower half.
+func kernelInt(v int) bool { return v >= 0 && v <= math.MaxInt32 }
 
 const maxSignal = 64
 

@@ -24,13 +24,8 @@ func (f *File) parent() int {
 // no source is overwritten while it is still needed, then the rest closed.
 func addFiles(c *compiler) error {
 	a := c.attr
-	for i, r := range a.CloseRanges {
-		switch field := index("CloseRanges", i); {
-		case !a.InheritFiles:
-			return refuse(field, "set without InheritFiles: all but Files is closed")
-		case r.First < 0 || r.Last != 0 && r.Last < r.First:
-			return refuse(field, "%d to %d is not a range", r.First, r.Last)
-		}
+	if err := checkRanges(a); err != nil {
+		return err
 	}
 	targets := []int{0, 1, 2}
 	if a.Files != nil {
@@ -64,13 +59,30 @@ func addFiles(c *compiler) error {
 		return nil
 	}
 	for _, r := range a.CloseRanges {
-		last := uintptr(lastDescriptor)
-		if r.Last != 0 || r.First == 0 {
-			last = uintptr(r.Last)
-		}
-		c.closeRange("CloseRanges", r.First, last)
+		c.closeRange("CloseRanges", r.First, uintptr(r.last()))
 	}
 	return nil
+}
+
+// checkRanges checks CloseRanges.
+func checkRanges(a *Attr) error {
+	for i, r := range a.CloseRanges {
+		switch field := index("CloseRanges", i); {
+		case !a.InheritFiles:
+			return refuse(field, "set without InheritFiles: all but Files is closed")
+		case r.First < 0 || r.Last < 0 || uint64(r.First) > lastDescriptor || uint64(r.Last) > lastDescriptor || uint64(r.First) > r.last():
+			return refuse(field, "%d to %d is not a range", r.First, r.Last)
+		}
+	}
+	return nil
+}
+
+// last is the last descriptor of a range.
+func (r Range) last() uint64 {
+	if r.Last == 0 && r.First != 0 {
+		return lastDescriptor
+	}
+	return uint64(r.Last)
 }
 
 // moveAside saves the descriptors that are used later from being overwritten.
@@ -100,6 +112,8 @@ func addOpens(c *compiler) error {
 			return refuse(field, "%q contains a NUL", f.Path)
 		case f.File != nil || f.Parent != 0:
 			return refuse(field, "Path contradicts Parent and File")
+		case !kernelInt(f.Flags):
+			return refuse(field, "%#x is not a set of flags", f.Flags)
 		case f.Mode&^0o7777 != 0:
 			return refuse(field, "mode %#o has bits beyond 07777", f.Mode)
 		}

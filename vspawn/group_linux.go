@@ -20,7 +20,11 @@ func (p *Process) SignalGroup(s syscall.Signal) error {
 	if p.over() {
 		return os.ErrProcessDone
 	}
-	if err := unix.Kill(-p.pid, s); err != nil {
+	err := error(unix.EINVAL)
+	if kernelInt(int(s)) {
+		err = unix.Kill(-p.pid, s)
+	}
+	if err != nil {
 		e := &Error{Step: "kill", Object: "process group " + itoa(p.pid), Err: err}
 		if err == unix.ESRCH {
 			e.Hint = "the child does not lead a group: start it with Setsid, or with Pgid 0"
@@ -57,6 +61,9 @@ func KillCgroup(dir int) error {
 			e.Hint = "needs Linux 5.14, and a cgroup v2 other than the root"
 		}
 		return e
+	}
+	if !kernelInt(dir) {
+		return fail("openat", unix.EBADF)
 	}
 	fd, err := unix.Openat(dir, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {

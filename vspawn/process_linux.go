@@ -252,6 +252,9 @@ func (p *Process) Signal(s syscall.Signal) error {
 	if p.over() {
 		return os.ErrProcessDone
 	}
+	if !kernelInt(int(s)) {
+		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: unix.EINVAL}
+	}
 	err := unix.Kill
 	if p.pidfd >= 0 {
 		err = func(int, syscall.Signal) error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) }

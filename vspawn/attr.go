@@ -43,8 +43,9 @@ type Attr struct {
 	Files []File
 
 	// InheritFiles passes on, besides Files, every descriptor that is not
-	// close-on-exec, but for those in CloseRanges. A goroutine elsewhere that
-	// opens one without O_CLOEXEC does so at the child's expense.
+	// close-on-exec, but for those in CloseRanges, which take nothing away that
+	// Files gives. A goroutine elsewhere that opens one without O_CLOEXEC does so
+	// at the child's expense.
 	InheritFiles bool
 	CloseRanges  []Range
 

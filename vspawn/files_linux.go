@@ -55,11 +55,14 @@ func addFiles(c *compiler) error {
 		}
 	}
 	if !a.InheritFiles {
-		c.closeRest(targets)
+		c.closeBetween("", targets, 0, lastDescriptor)
 		return nil
 	}
+	if a.Files == nil {
+		targets = nil // what nil passes on is inherited like the others
+	}
 	for _, r := range a.CloseRanges {
-		c.closeRange("CloseRanges", r.First, uintptr(r.last()))
+		c.closeBetween("CloseRanges", targets, r.First, r.last())
 	}
 	return nil
 }
@@ -187,21 +190,25 @@ func (c *compiler) copyFile(m fileCopy) {
 
 const lastDescriptor = 1<<32 - 1
 
-// closeRest closes all but the targets, which are sorted.
-func (c *compiler) closeRest(targets []int) {
-	first := 0
+// closeBetween closes a range but for the targets, which are sorted.
+func (c *compiler) closeBetween(field string, targets []int, first int, last uint64) {
 	for _, t := range targets {
+		if t < first || uint64(t) > last {
+			continue
+		}
 		if t > first {
-			c.closeRange("", first, uintptr(t-1))
+			c.closeRange(field, first, uint64(t-1))
 		}
 		first = t + 1
 	}
-	c.closeRange("", first, lastDescriptor)
+	if uint64(first) <= last {
+		c.closeRange(field, first, last)
+	}
 }
 
-func (c *compiler) closeRange(field string, first int, last uintptr) {
+func (c *compiler) closeRange(field string, first int, last uint64) {
 	c.op(op{kind: opCloseRange, field: field, name: "close_range", nr: unix.SYS_CLOSE_RANGE,
-		args: []arg{dec(first), {val: last}, name("CLOSE_RANGE_CLOEXEC", unix.CLOSE_RANGE_CLOEXEC)}, object: "the descriptors that the child is not given"})
+		args: []arg{dec(first), {val: uintptr(last)}, name("CLOSE_RANGE_CLOEXEC", unix.CLOSE_RANGE_CLOEXEC)}, object: "the descriptors that the child is not given"})
 }
 
 // inheritedTop is a number that inherited descriptors are not likely to reach.

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -89,14 +90,46 @@ func (l *loaded) addExecFD(o *op, p *Plan, f *FeatureSet) (lasting bool) {
 }
 
 // isScript tells whether a descriptor's file begins with #!, if we may read it.
-// The descriptor itself may be of O_PATH, which can't be read.
 func isScript(fd int) bool {
-	again, err := unix.Open("/proc/self/fd/"+itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return false
-	}
-	defer unix.Close(again)
 	b := make([]byte, 2)
-	n, _ := unix.Pread(again, b, 0)
+	n, err := unix.Pread(fd, b, 0)
+	if err == unix.EBADF { // of O_PATH, or open for writing alone
+		n = readApart(fd, b)
+	}
 	return string(b[:max(n, 0)]) == "#!"
+}
+
+// readApart opens a descriptor's file again to read its beginning. It does so in a
+// thread with a table of its own: for a file to be closed in ours would take the
+// locks off it that we have by fcntl.
+func readApart(fd int, b []byte) (n int) {
+	inThread(func() {
+		// An empty one, or before Linux 5.9 a copy, is the thread's. /proc/self is the process's.
+		if unix.CloseRange(0, lastDescriptor, unix.CLOSE_RANGE_UNSHARE) != nil && unix.Unshare(unix.CLONE_FILES) != nil {
+			return
+		}
+		again, err := unix.Open("/proc/self/fd/"+itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return
+		}
+		defer unix.Close(again) // and not only when the thread is gone
+		n, _ = unix.Pread(again, b, 0)
+	})
+	return n
+}
+
+// inThread runs f in a thread that ends with it. The process's first can't end.
+func inThread(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			inThread(f) // in another, since this one is locked
+			runtime.UnlockOSThread()
+			return
+		}
+		f()
+	}()
+	<-done
 }

@@ -394,7 +394,7 @@ var failingSteps = []struct {
 	{vspawn.Attr{DirFD: vspawn.Ptr(0)}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: "0"}, unix.SYS_FCHDIR},
 	{vspawn.Attr{ExecFD: vspawn.Ptr(0)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: "0"}, unix.SYS_EXECVEAT},
 	{vspawn.Attr{Files: []vspawn.File{{Child: 0}, {Child: 1, Path: "/"}}}, vspawn.Error{Step: "openat", Field: "Files[1]", Object: "/"}, unix.SYS_OPENAT},
-	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Path: "/"}}}, vspawn.Error{Step: "dup3", Field: "Files[0]", Object: ", 1, 0)"}, unix.SYS_DUP3},
+	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Path: "/"}}}, vspawn.Error{Step: "dup3", Field: "Files[0]", Object: "(result, 3, O_CLOEXEC)"}, unix.SYS_DUP3},
 	{vspawn.Attr{InheritFiles: true, CloseRanges: []vspawn.Range{{First: 5}}}, vspawn.Error{Step: "close_range", Field: "CloseRanges"}, unix.SYS_CLOSE_RANGE},
 	{vspawn.Attr{Scheduler: &vspawn.Scheduler{}}, vspawn.Error{Step: "sched_setattr", Field: "Scheduler"}, unix.SYS_SCHED_SETATTR},
 	{vspawn.Attr{Nice: vspawn.Ptr(3)}, vspawn.Error{Step: "setpriority", Field: "Nice", Object: "3"}, unix.SYS_SETPRIORITY},

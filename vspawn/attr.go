@@ -263,7 +263,7 @@ type Attr struct {
 
 // A File gives the child a descriptor. What it copies has to stay open until
 // Start returns: a number that is closed and used again meanwhile gives the
-// child whatever has it then.
+// child whatever has it then. A File that is closed before Start is an error.
 type File struct {
 	Child  int      // its number in the child
 	Parent int      // the parent's descriptor that it is a copy of
@@ -379,7 +379,8 @@ type IDMap struct {
 // What an argument points to must be on the heap and stay there; the child
 // shares the parent's memory until it execs. With a Syscall in the plan the
 // child gets a full copy of the descriptor table first, since the plan cannot
-// know which descriptors it uses.
+// know which descriptors it uses. What a start opens for itself meanwhile lies at
+// numbers that are neither in use nor an argument of a Syscall.
 type Syscall struct {
 	Before   string // the Attr field before whose place it is made; "" is last of all, before the signal mask
 	Name     string // for Plan.String and errors

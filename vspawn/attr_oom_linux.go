@@ -42,7 +42,7 @@ func addOOMScoreAdjRaised(c *compiler) error {
 func (c *compiler) writeOOMScoreAdj(kind opKind) {
 	text := strconv.Itoa(c.plan.oomScoreAdj)
 	c.op(op{kind: kind, field: "OOMScoreAdj", name: "write", nr: unix.SYS_WRITE, object: ownOOMScoreAdj,
-		args: []arg{dec(c.plan.oomScoreFD), c.str(text), dec(len(text))}, flags: asm.Expect, want: dec(len(text))})
+		args: []arg{c.fd(c.plan.oomScoreFD), c.str(text), dec(len(text))}, flags: asm.Expect, want: dec(len(text))})
 }
 
 // lowersOOMScoreAdj tells whether the child's adjustment is to be below the

@@ -140,9 +140,9 @@ func addLandlock(c *compiler) error {
 	attr := native.AppendUint64(native.AppendUint64(native.AppendUint64(nil, l.FS), l.Net), l.Scope)
 	ruleset := c.keep(op{field: "Landlock", name: "landlock_create_ruleset", nr: unix.SYS_LANDLOCK_CREATE_RULESET,
 		args: []arg{c.bytes(attr, fmt.Sprintf("{%#x, %#x, %#x}", l.FS, l.Net, l.Scope)), dec(size), dec(0)}})
-	add := func(kind string, number uintptr, rule []byte, object any) {
+	add := func(kind string, number uintptr, rule arg, object any) {
 		c.op(op{field: "Landlock", name: "landlock_add_rule", nr: unix.SYS_LANDLOCK_ADD_RULE, object: object,
-			args: []arg{dec(ruleset), name(kind, number), c.bytes(rule, fmt.Sprint(object)), dec(0)}})
+			args: []arg{c.fd(ruleset), name(kind, number), rule, dec(0)}})
 	}
 	for i, p := range l.Paths {
 		field := index("Landlock.Paths", i)
@@ -153,7 +153,7 @@ func addLandlock(c *compiler) error {
 			return refuse(field, "allows %#x, but %#x is handled", p.Allow, l.FS)
 		}
 		fd := c.keep(c.open("Landlock", p.Path, unix.O_PATH, 0))
-		add("LANDLOCK_RULE_PATH_BENEATH", rulePathBeneath, native.AppendUint32(native.AppendUint64(nil, p.Allow), uint32(fd)), p.Path)
+		add("LANDLOCK_RULE_PATH_BENEATH", rulePathBeneath, arg{kind: argSpareRule, val: uintptr(fd), show: pathRule{p.Allow, p.Path}}, p.Path)
 	}
 	for i, p := range l.Ports {
 		field := index("Landlock.Ports", i)
@@ -163,9 +163,10 @@ func addLandlock(c *compiler) error {
 		case p.Allow == 0 || p.Allow&^l.Net != 0:
 			return refuse(field, "allows %#x, but %#x is handled", p.Allow, l.Net)
 		}
-		add("LANDLOCK_RULE_NET_PORT", ruleNetPort, native.AppendUint64(native.AppendUint64(nil, p.Allow), uint64(p.Port)), p.Port)
+		rule := native.AppendUint64(native.AppendUint64(nil, p.Allow), uint64(p.Port))
+		add("LANDLOCK_RULE_NET_PORT", ruleNetPort, c.bytes(rule, itoa(p.Port)), p.Port)
 	}
-	c.op(op{field: "Landlock", name: "landlock_restrict_self", nr: unix.SYS_LANDLOCK_RESTRICT_SELF, args: []arg{dec(ruleset), dec(0)}})
+	c.op(op{field: "Landlock", name: "landlock_restrict_self", nr: unix.SYS_LANDLOCK_RESTRICT_SELF, args: []arg{c.fd(ruleset), dec(0)}})
 	return nil
 }
 

@@ -107,7 +107,7 @@ func addDir(c *compiler) error {
 	case c.attr.DirFD != nil && dir != "":
 		return refuse("DirFD", "contradicts Dir")
 	case c.attr.DirFD != nil:
-		c.op(op{field: "DirFD", name: "fchdir", nr: unix.SYS_FCHDIR, args: []arg{dec(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
+		c.op(op{field: "DirFD", name: "fchdir", nr: unix.SYS_FCHDIR, args: []arg{c.fd(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
 		return nil
 	case dir != "":
 		c.path("Dir", "chdir", unix.SYS_CHDIR, dir)

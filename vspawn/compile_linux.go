@@ -67,10 +67,13 @@ func (c *compiler) exec(path string, argv, env []string) {
 		if a := c.attr; a.Chroot == "" && a.PivotRoot == "" && len(a.Mounts) == 0 && len(a.Setns) == 0 && len(a.Syscalls) == 0 &&
 			(a.Cloneflags|a.Unshareflags)&unix.CLONE_NEWNS == 0 {
 			c.plan.execPath = c.str("/proc/self/fd/" + itoa(c.at(*fd)))
+			if c.at(*fd) != *fd {
+				c.plan.execPath = arg{kind: argSparePath, val: uintptr(c.at(*fd))}
+			}
 			c.plan.execByName = true
 		}
 		c.op(op{kind: opExecFD, field: "ExecFD", name: "execveat", nr: unix.SYS_EXECVEAT, object: *fd,
-			args: slices.Concat([]arg{dec(c.at(*fd)), c.str("")}, vectors, []arg{name("AT_EMPTY_PATH", unix.AT_EMPTY_PATH)})})
+			args: slices.Concat([]arg{c.fd(c.at(*fd)), c.str("")}, vectors, []arg{name("AT_EMPTY_PATH", unix.AT_EMPTY_PATH)})})
 		return
 	}
 	c.op(op{name: "execve", nr: unix.SYS_EXECVE, args: slices.Concat([]arg{c.str(path)}, vectors), object: path})
@@ -152,6 +155,7 @@ func (c *compiler) checkDescriptors() error {
 			return refuse(field, "descriptor %d is not open", *fd)
 		}
 		c.plan.top = max(c.plan.top, *fd+1)
+		c.plan.parents = append(c.plan.parents, *fd)
 		return nil
 	}
 	err := errors.Join(check("Cgroup", a.Cgroup), check("TTY", a.TTY), check("DirFD", a.DirFD), check("ExecFD", a.ExecFD))
@@ -162,6 +166,7 @@ func (c *compiler) checkDescriptors() error {
 	}
 	for i := range a.Files {
 		c.plan.top = max(c.plan.top, min(a.Files[i].Child, maxDescriptor)+1)
+		c.plan.numbers = append(c.plan.numbers, a.Files[i].Child)
 	}
 	c.plan.lowTop = c.plan.top
 	for i := range a.Files {
@@ -170,16 +175,31 @@ func (c *compiler) checkDescriptors() error {
 			err = check(index("Files", i), &parent)
 		}
 	}
-	if a.InheritFiles {
-		c.plan.top = max(c.plan.top, inheritedTop())
+	c.plan.numbers = append(c.plan.numbers, c.plan.parents...)
+	for _, s := range a.Syscalls {
+		for _, v := range s.Args {
+			if v < maxDescriptor {
+				c.plan.numbers = append(c.plan.numbers, int(v))
+			}
+		}
 	}
 	return err
 }
 
-// spare is a number that neither the parent's descriptors nor the child's use.
-func (c *compiler) spare() int {
-	c.plan.spares++
+// spare is a number for the child to use on the way: see spare_linux.go.
+func (c *compiler) spare(field string) int {
+	if c.plan.spares++; c.plan.spares == 1 {
+		c.plan.spareFor = field
+	}
 	return c.plan.top + c.plan.spares - 1
+}
+
+// fd is a descriptor, which may be a spare number.
+func (c *compiler) fd(n int) arg {
+	if n < c.plan.top {
+		return dec(n)
+	}
+	return arg{kind: argSpare, val: uintptr(n)}
 }
 
 // at is where a descriptor of the parent's is once Files has been at work.
@@ -193,11 +213,11 @@ func (c *compiler) at(fd int) int {
 // keep gives what the call o opens a number that is known beforehand. The copy
 // fails, without harm, if it has got that number itself.
 func (c *compiler) keep(o op) (fd int) {
-	fd = c.spare()
+	fd = c.spare(o.field)
 	o.out = arg{kind: argNext}
 	c.op(o)
-	c.op(op{field: o.field, name: "dup3", nr: unix.SYS_DUP3, flags: asm.Tolerate,
-		args: []arg{{kind: argResult}, dec(fd), name("O_CLOEXEC", unix.O_CLOEXEC)}})
+	c.op(op{kind: opKeep, field: o.field, name: "dup3", nr: unix.SYS_DUP3, flags: asm.Tolerate,
+		args: []arg{{kind: argResult}, c.fd(fd), name("O_CLOEXEC", unix.O_CLOEXEC)}})
 	return fd
 }
 

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"os"
 	"slices"
 	"strings"
 
@@ -40,17 +41,21 @@ func addFiles(c *compiler) error {
 				return refuse(field, "child's descriptor %d is named twice", f.Child)
 			}
 			targets = append(targets, f.Child)
-			if f.Path == "" {
-				source[f.Child] = f.parent()
+			if f.Path != "" {
+				continue
+			}
+			source[f.Child] = f.parent()
+			if f.File != nil {
 				c.plan.files = append(c.plan.files, f.File)
-				if f.parent() != f.Child {
-					c.plan.sources = append(c.plan.sources, f.parent())
-				}
+			}
+			if f.parent() != f.Child {
+				c.plan.sources = append(c.plan.sources, f.parent())
 			}
 		}
 		slices.Sort(targets)
 		c.moveAside(targets, source)
-		for _, m := range orderCopies(targets, source, c.spare) {
+		spare := func() int { return c.spare("Files") }
+		for _, m := range orderCopies(targets, source, spare) {
 			c.copyFile(m)
 		}
 	}
@@ -88,6 +93,21 @@ func (r Range) last() uint64 {
 	return uint64(r.Last)
 }
 
+// filesOpen tells whether the files are open still: another may have the number
+// of one that was closed.
+func (p *Plan) filesOpen() error {
+	for _, f := range p.files {
+		c, err := f.SyscallConn()
+		if err == nil {
+			err = c.Control(func(uintptr) {})
+		}
+		if err != nil {
+			return &Error{Step: "dup3", Field: "Files", Object: f.Name(), Err: os.ErrClosed, Hint: "it was closed after Compile"}
+		}
+	}
+	return nil
+}
+
 // moveAside saves the descriptors that are used later from being overwritten.
 func (c *compiler) moveAside(targets []int, source map[int]int) {
 	c.moved = map[int]int{}
@@ -98,7 +118,7 @@ func (c *compiler) moveAside(targets []int, source map[int]int) {
 		if s, copied := source[*fd]; copied && s == *fd {
 			continue
 		}
-		c.moved[*fd] = c.spare()
+		c.moved[*fd] = c.spare("Files")
 		c.copyFile(fileCopy{from: *fd, to: c.moved[*fd], spare: true})
 	}
 }
@@ -121,7 +141,7 @@ func addOpens(c *compiler) error {
 			return refuse(field, "mode %#o has bits beyond 07777", f.Mode)
 		}
 		fd := c.keep(c.open(field, f.Path, f.Flags, f.Mode))
-		c.op(op{field: field, name: "dup3", nr: unix.SYS_DUP3, args: []arg{dec(fd), dec(f.Child), dec(0)}})
+		c.op(op{field: field, name: "dup3", nr: unix.SYS_DUP3, args: []arg{c.fd(fd), dec(f.Child), dec(0)}})
 	}
 	return nil
 }
@@ -182,9 +202,13 @@ func (c *compiler) copyFile(m fileCopy) {
 	case m.from == m.to: // dup3 refuses it, and it may be close-on-exec
 		c.op(op{field: "Files", name: "fcntl", nr: unix.SYS_FCNTL, args: []arg{dec(m.to), name("F_SETFD", unix.F_SETFD), dec(0)}})
 	case m.spare:
-		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{dec(m.from), dec(m.to), name("O_CLOEXEC", unix.O_CLOEXEC)}})
+		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{dec(m.from), c.fd(m.to), name("O_CLOEXEC", unix.O_CLOEXEC)}})
 	default:
-		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{{kind: argSource, val: uintptr(m.from)}, dec(m.to), dec(0)}})
+		from := arg{kind: argSource, val: uintptr(m.from)}
+		if m.from >= c.plan.top {
+			from = c.fd(m.from)
+		}
+		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{from, dec(m.to), dec(0)}})
 	}
 }
 
@@ -209,15 +233,6 @@ func (c *compiler) closeBetween(field string, targets []int, first int, last uin
 func (c *compiler) closeRange(field string, first int, last uint64) {
 	c.op(op{kind: opCloseRange, field: field, name: "close_range", nr: unix.SYS_CLOSE_RANGE,
 		args: []arg{dec(first), {val: uintptr(last)}, name("CLOSE_RANGE_CLOEXEC", unix.CLOSE_RANGE_CLOEXEC)}, object: "the descriptors that the child is not given"})
-}
-
-// inheritedTop is a number that inherited descriptors are not likely to reach.
-func inheritedTop() int {
-	var limit unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
-		return 0
-	}
-	return int(min(limit.Cur/2, 4096))
 }
 
 // openFlagNames are the flags of open that have a bit of their own.

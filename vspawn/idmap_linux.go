@@ -58,6 +58,9 @@ func newMapWriter(p *Plan, f *FeatureSet) (m *mapWriter, child int, err error) {
 	if err != nil {
 		return nil, -1, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}
 	}
+	if err := p.asideBoth(&pair); err != nil {
+		return nil, -1, err
+	}
 	unix.SetNonblock(pair[0], true) // for the poller; the child's end stays blocking
 	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1)}, pair[1], nil
 }

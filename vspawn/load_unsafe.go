@@ -166,12 +166,15 @@ var instances = sync.Pool{New: func() any { return new(instance) }}
 
 // fill readies the instance for a start. sync is the child's end of the id map
 // socket, report the pipe for a child that shares no memory; -1 is none. low
-// tells where the parent has put copies of the descriptors for Files.
+// tells where the parent has put copies of the descriptors for Files, and what it
+// holds for the spare numbers.
 func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, low *lowCopies) {
 	in.steps = append(in.steps[:0], l.steps...)
 	in.ops = l.ops
-	if in.program = p.program; in.program != nil {
+	if p.program != nil || p.spares > 0 {
 		in.mem.reset()
+	}
+	if in.program = p.program; in.program != nil {
 		exec := &in.steps[len(in.steps)-1]
 		exec.Args = [6]uintptr{in.mem.str(in.program.path), in.mem.strs(in.program.argv), in.mem.strs(in.program.env)}
 	}
@@ -196,6 +199,12 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, lo
 			v = uintptr(unsafe.Pointer(&in.steps[x.step+1].Args[0]))
 		case argSource:
 			v = uintptr(low.at(int(x.arg.val)))
+		case argSpare:
+			v = uintptr(low.spare(p, int(x.arg.val)))
+		case argSparePath:
+			v = in.mem.str("/proc/self/fd/" + itoa(low.spare(p, int(x.arg.val))))
+		case argSpareRule:
+			v = in.mem.bytes(x.arg.show.(pathRule).bytes(low.spare(p, int(x.arg.val))))
 		case argTop:
 			x.arg.val = uintptr(low.top(p))
 			v = max(x.arg.val, uintptr(sync+1))
@@ -205,6 +214,9 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, lo
 		} else {
 			in.steps[x.step].Args[x.word] = v
 		}
+	}
+	if low != nil && low.spares != nil {
+		in.keepStrictly()
 	}
 	mask, full := uintptr(unsafe.Pointer(&prog.Mask)), uintptr(unsafe.Pointer(&prog.Full))
 	prog.Block = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_SETMASK, full, mask, sigsetSize}}
@@ -221,6 +233,16 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, lo
 		prog.Create = asm.Step{Nr: unix.SYS_CLONE, Args: [6]uintptr{uintptr(l.flags), 0, pid}}
 	}
 	in.setExitSignal(unix.SIGCHLD)
+}
+
+// keepStrictly has a copy to a spare number fail the start: what the parent holds
+// there must not be taken for the copy.
+func (in *instance) keepStrictly() {
+	for i, o := range in.ops {
+		if o.kind == opKeep {
+			in.steps[i].Flags &^= asm.Tolerate
+		}
+	}
 }
 
 // spawn runs the Program.

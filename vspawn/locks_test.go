@@ -35,6 +35,52 @@ var lockable = []struct {
 	}},
 }
 
+// The locks that the parent has on a file by fcntl are still there when it has started
+// a child with a copy of it.
+func TestReserveKeepsLocks(t *testing.T) {
+	reserve(t, 8)
+	for _, x := range lockable {
+		t.Run(x.name, func(t *testing.T) {
+			path, err := x.open(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file, err := os.OpenFile(path, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file = high(t, file, 200)
+			defer file.Close()
+			fd := int(file.Fd())
+			if err := unix.FcntlFlock(file.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK}); err != nil {
+				t.Fatal("F_SETLK: ", err)
+			}
+			if !locked(t, fd) {
+				t.Fatal("there is no lock")
+			}
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, w = high(t, r, 200), high(t, w, 200)
+			defer r.Close()
+			defer w.Close()
+			for _, files := range [][]File{
+				{{Child: 0, File: file}},
+				{{Child: 0, Parent: fd}, {Child: 1, File: w}, {Child: 2, File: w}, {Child: 5, File: file}},
+			} {
+				p := startArgv(t, &Attr{Files: files}, exits(t, 0))
+				if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
+					t.Error(s, err)
+				}
+				if !locked(t, fd) {
+					t.Fatalf("with %v the parent's lock is gone", files)
+				}
+			}
+		})
+	}
+}
+
 // To look whether a program is a script takes no locks off it, whichever way its
 // descriptor is open.
 func TestScriptKeepsLocks(t *testing.T) {

@@ -32,6 +32,7 @@ const (
 	opUnshareFiles            // close_range that also unshares the table; nothing if it isn't shared
 	opCloseRange              // closes a range; on old kernels as many calls as it takes
 	opExecFD                  // execveat of a descriptor
+	opKeep                    // dup3 to a spare number, which it may have already if nobody holds that
 	opResetHandlers           // nothing, or an rt_sigaction for each caught signal
 	opScheduler               // with the parent's nice value
 	opLowerOOMScoreAdj        // if the plan's is below the parent's
@@ -51,15 +52,18 @@ type quotedString string
 type argKind uint8
 
 const (
-	argConst  argKind = iota // val
-	argWord                  // address of the Program's word val
-	argInt32                 // the same, of its low half as an int
-	argMask                  // address of the parent's own signal mask
-	argSync                  // the child's end of the id map socket
-	argTop                   // val, or above the socket if that lies higher
-	argNext                  // address of the next step's first argument
-	argResult                // that argument: the step before stores it
-	argSource                // the parent's descriptor val, or a low copy of it
+	argConst     argKind = iota // val
+	argWord                     // address of the Program's word val
+	argInt32                    // the same, of its low half as an int
+	argMask                     // address of the parent's own signal mask
+	argSync                     // the child's end of the id map socket
+	argTop                      // val, or above the socket if that lies higher
+	argNext                     // address of the next step's first argument
+	argResult                   // that argument: the step before stores it
+	argSource                   // the parent's descriptor val, or a low copy of it
+	argSpare                    // the spare number val, or what the parent holds in its place
+	argSparePath                // address of its name below /proc
+	argSpareRule                // address of the pathRule in show, with it
 )
 
 // Words of a Program.

@@ -33,6 +33,9 @@ type compiled struct {
 	lowTop      int    // top without the sources of Files
 	sources     []int  // of Files
 	spares      int    // how many numbers from there on the child uses in between
+	spareFor    string // the field that the first of them is for
+	numbers     []int  // all that the Attr names, what may be one in Syscalls too
+	parents     []int  // those that the parent has open
 	ownTable    bool   // a full copy of the descriptor table is needed
 	inherits    bool   // the child gets descriptors that the plan does not know
 	credentials bool   // the child changes its credentials

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,6 +62,14 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.filesOpen(); err != nil {
+		return nil, err
+	}
+	low, err := p.borrow(f)
+	if err != nil {
+		return nil, err
+	}
+	defer low.giveBack()
 	sync, report := -1, -1
 	var maps *mapWriter
 	if p.maps != nil {
@@ -69,17 +78,15 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		}
 		defer unix.Close(sync)
 	}
-	var reader, writer *os.File
+	var reader *os.File
 	if !f.SharedMemory {
-		if reader, writer, report, err = reportPipe(max(p.top+p.spares, sync+1)); err != nil {
+		if reader, report, err = p.reportPipe(); err != nil {
 			return nil, err
 		}
 		defer reader.Close()
 	}
 	in := instances.Get().(*instance)
 	defer instances.Put(in)
-	low := p.lowCopies(f)
-	defer low.giveBack()
 	in.fill(l, p, f, sync, report, low)
 
 	dumpable.giveWay(ctx, p, f)
@@ -99,7 +106,6 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	runtime.KeepAlive(p)
 	if !f.SharedMemory {
 		unix.Close(report)
-		writer.Close()
 		in.readReport(reader) // returns once the child has exec'd or died
 	}
 	killed := stop()
@@ -126,6 +132,10 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	case in.prog.Failed != 0:
 		proc.discard()
 		return nil, in.stepError(in.prog.Failed, in.failure())
+	case slices.Contains(p.parents, int(in.prog.Pidfd)):
+		proc.Kill()
+		proc.discard()
+		return nil, closedSince(int(in.prog.Pidfd))
 	}
 	if p.stopped {
 		if err := proc.stop(); err != nil {
@@ -140,19 +150,16 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 // isErrno tells whether a system call's result is an error.
 func isErrno(r uintptr) bool { return r > ^uintptr(4095) }
 
-// reportPipe makes the pipe for a child that shares no memory. The child's end
-// has a number that no step of the plan touches.
-func reportPipe(above int) (r, w *os.File, child int, err error) {
-	if r, w, err = os.Pipe(); err != nil {
-		return nil, nil, -1, &Error{Step: "pipe2", Err: err}
+// reportPipe makes the pipe for a child that shares no memory. No step of the
+// plan's touches its numbers.
+func (p *Plan) reportPipe() (r *os.File, child int, err error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return nil, -1, &Error{Step: "pipe2", Err: err}
 	}
-	if child, err = unix.FcntlInt(w.Fd(), unix.F_DUPFD_CLOEXEC, above+spareRoom); err != nil {
-		r.Close()
-		w.Close()
-		return nil, nil, -1, &Error{Step: "fcntl", Object: "F_DUPFD_CLOEXEC", Err: err}
+	if err := p.asideBoth(&pipe); err != nil {
+		return nil, -1, err
 	}
-	return r, w, child, nil
+	unix.SetNonblock(pipe[0], true) // for the poller
+	return os.NewFile(uintptr(pipe[0]), "report"), pipe[1], nil
 }
-
-// spareRoom keeps the pipe clear of the table's lowest free numbers.
-const spareRoom = 16

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -34,7 +35,8 @@ func Features() (FeatureSet, error) {
 // probe finds the features once. It does so with real children, which exit at
 // once: whether a sandbox passes clone3, and whether vfork shares memory, no
 // version number tells. They are born without an exit signal, so no SIGCHLD
-// tells of them, and a wait for any child does not see them.
+// tells of them, and a wait for any child does not see them. For want of
+// something else, descriptors or memory, it finds nothing, and is called again.
 func probe() (*FeatureSet, error) {
 	if f := features.found.Load(); f != nil {
 		return f, nil
@@ -65,8 +67,23 @@ func probe() (*FeatureSet, error) {
 			features.found.Store(&f)
 			return &f, nil
 		}
+		if !missing(err) {
+			break
+		}
 	}
 	return nil, err
+}
+
+// missing tells whether the error means that the kernel does not have what was
+// tried, or that a sandbox refuses it. Any other is over some time.
+func missing(err error) bool {
+	var errno unix.Errno
+	errors.As(err, &errno)
+	switch errno {
+	case unix.ENOSYS, unix.EINVAL, unix.E2BIG, unix.EPERM, unix.EACCES:
+		return true
+	}
+	return false
 }
 
 // tryClone makes a child that exits, in the way that f says, and looks at what
@@ -79,21 +96,31 @@ func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
 	}
 	defer instances.Put(in)
 	f.SharedMemory = in.prog.Entered != 0
+	err = f.tryPidfd(in)
+	return errors.Join(err, in.reapTry())
+}
+
+// tryPidfd tries the calls on a child that has ended. It is still there, as a
+// zombie, so none may fail.
+func (f *FeatureSet) tryPidfd(in *instance) (err error) {
 	pidfd := int(in.prog.Pidfd)
 	if pidfd < 0 {
-		if pidfd, err = unix.PidfdOpen(in.pid(), 0); err != nil {
-			pidfd = -1
-		}
+		pidfd, err = unix.PidfdOpen(in.pid(), 0)
 	}
-	if pidfd >= 0 {
+	if err == nil {
 		defer unix.Close(pidfd)
-		// The child is still there, as a zombie, so neither call may fail.
-		f.Pidfd = unix.PidfdSendSignal(pidfd, 0, nil, 0) == nil &&
-			ignoringEINTR(func() error {
-				return unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOWAIT|unix.WALL, nil)
-			}) == nil
+		err = unix.PidfdSendSignal(pidfd, 0, nil, 0)
 	}
-	return in.reapTry()
+	if err == nil {
+		err = ignoringEINTR(func() error {
+			return unix.Waitid(unix.P_PIDFD, pidfd, nil, unix.WEXITED|unix.WNOWAIT|unix.WALL, nil)
+		})
+	}
+	f.Pidfd = err == nil
+	if err != nil && !missing(err) {
+		return &Error{Step: "pidfd_open", Err: err}
+	}
+	return nil
 }
 
 // try runs a plan whose child ends at once. Who calls it reaps the child, and

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"os"
 	"sync"
 
@@ -10,7 +11,7 @@ import (
 // poll tells when children end. It is one epoll instance for all pidfds,
 // itself watched by the runtime's poller, so that any number of waits holds no
 // thread, and costs each two system calls less than an os.File of its own.
-var poll poller
+var poll = new(poller)
 
 type poller struct {
 	mu      sync.Mutex
@@ -56,37 +57,54 @@ func (p *poller) open() error {
 		return err
 	}
 	unix.SetNonblock(fd, true) // or os.NewFile would not give it to the runtime's poller
-	p.file, p.fd = os.NewFile(uintptr(fd), "epoll"), fd
-	p.waiting = map[uint64]chan struct{}{}
-	conn, err := p.file.SyscallConn()
+	return p.start(os.NewFile(uintptr(fd), "epoll"), fd)
+}
+
+// start has the events of an epoll instance dispatched. Where the runtime's
+// poller does not take it, a thread waits.
+func (p *poller) start(file *os.File, fd int) error {
+	conn, err := file.SyscallConn()
 	if err != nil {
-		p.file.Close()
-		p.file = nil
+		file.Close()
 		return err
 	}
-	go conn.Read(p.dispatch)
+	p.file, p.fd = file, fd
+	p.waiting = map[uint64]chan struct{}{}
+	go func() {
+		if err := conn.Read(p.dispatch); errors.Is(err, os.ErrClosed) {
+			return
+		}
+		for p.wait(-1) >= 0 {
+		}
+	}()
 	return nil
 }
 
 // dispatch takes what there is, and asks to be called again for more.
-func (p *poller) dispatch(fd uintptr) (done bool) {
-	var events [64]unix.EpollEvent
-	for {
-		n, err := unix.EpollWait(int(fd), events[:], 0)
-		if err == unix.EINTR {
-			continue
-		}
-		p.mu.Lock()
-		for _, e := range events[:max(n, 0)] {
-			token := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
-			if ended, ok := p.waiting[token]; ok {
-				delete(p.waiting, token)
-				close(ended)
-			}
-		}
-		p.mu.Unlock()
-		if n < len(events) {
-			return false
+func (p *poller) dispatch(uintptr) (done bool) {
+	for p.wait(0) == maxEvents {
+	}
+	return false
+}
+
+const maxEvents = 64
+
+// wait waits for events, for milliseconds or for ever, and tells those who wait
+// for them. It gives how many there were, or -1.
+func (p *poller) wait(milliseconds int) int {
+	var events [maxEvents]unix.EpollEvent
+	n, err := -1, error(unix.EINTR)
+	for err == unix.EINTR {
+		n, err = unix.EpollWait(p.fd, events[:], milliseconds)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range events[:max(n, 0)] {
+		token := uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32
+		if ended, ok := p.waiting[token]; ok {
+			delete(p.waiting, token)
+			close(ended)
 		}
 	}
+	return n
 }

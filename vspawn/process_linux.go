@@ -2,8 +2,8 @@ package vspawn
 
 import (
 	"context"
+	"errors"
 	"os"
-	"os/signal"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -21,8 +21,11 @@ type Process struct {
 	mu    sync.Mutex
 	state State         // once reaped: it then has a pid
 	err   error         // once there will be no state
-	ended chan struct{} // closed when the child has ended, or err is set; nil before the first Wait
+	ended chan struct{} // closed when the child has ended, or err is set; nil while no one waits
 	token uint64        // with the poller
+	alone bool          // a thread waits, and closes ended
+	blind error         // why the last wait by a thread saw nothing
+	let   chan struct{} // closed once it is over, for WaitFor; nil while no one needs it
 
 	sharer *sharer // what ends with the child's memory, at the latest when it is reaped
 }
@@ -69,10 +72,10 @@ func (p *Process) Wait(ctx context.Context) (*State, error) {
 
 // WaitExit waits like Wait, but leaves the child that has ended to be reaped
 // by another: by os.Process.Wait, say, which then returns at once. Afterwards
-// Close lets go of it.
+// Close lets go of it. After Close it gives [os.ErrClosed].
 func (p *Process) WaitExit(ctx context.Context) error {
 	if p.brief() {
-		return nil
+		return p.told(nil)
 	}
 	ended, err := p.watch()
 	if err != nil {
@@ -80,10 +83,24 @@ func (p *Process) WaitExit(ctx context.Context) error {
 	}
 	select {
 	case <-ended:
-		return nil
+		return p.told(ended)
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// told is what it means that ended is closed, if it is not nil: not always that
+// the child has ended.
+func (p *Process) told(ended <-chan struct{}) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == os.ErrClosed {
+		return p.err
+	}
+	if ended != nil && ended != p.ended {
+		return p.blind
+	}
+	return nil
 }
 
 // briefWait is taken by the one goroutine that is in brief.
@@ -127,15 +144,28 @@ func (p *Process) watch() (<-chan struct{}, error) {
 		}
 		p.token = token
 	default:
-		go func() {
-			ignoringEINTR(func() error {
-				return unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-			})
-			close(ended)
-		}()
+		p.alone = true
+		go p.waitByThread(ended)
 	}
 	p.ended = ended
 	return ended, nil
+}
+
+// waitByThread closes ended when the child has ended. A wait that the system
+// refuses is no end: those who wait are told, and the next one tries again.
+func (p *Process) waitByThread(ended chan struct{}) {
+	err := ignoringEINTR(func() error {
+		return unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.alone { // it is over, and ended closed
+		return
+	}
+	if p.alone = false; err != nil && err != unix.ECHILD {
+		p.blind, p.ended = p.waitError(err), nil
+	}
+	close(ended)
 }
 
 // reap takes the state of a child that has ended.
@@ -145,16 +175,32 @@ func (p *Process) reap() (*State, error) {
 	if p.over() {
 		return p.result()
 	}
-	p.err = p.waitid(unix.WEXITED, &p.state)
+	if err := p.waitid(unix.WEXITED, &p.state); err != nil {
+		p.lost(err)
+		return nil, err
+	}
 	p.release()
 	return p.result()
 }
 
-// release gives up the pidfd, and wakes those who still wait for the poller to
-// tell of it. The caller holds mu.
+// lost takes note of a wait that failed. Only a child that is no longer ours is
+// lost for good; else there may be another wait. The caller holds mu.
+func (p *Process) lost(err error) {
+	if errors.Is(err, unix.ECHILD) {
+		p.err = err
+		p.release()
+	}
+}
+
+// release gives up the pidfd, and wakes those who still wait. It is over, and
+// the caller holds mu.
 func (p *Process) release() {
-	if p.token != 0 && poll.remove(p.token) {
+	if p.token != 0 && poll.remove(p.token) || p.alone {
+		p.alone = false
 		close(p.ended)
+	}
+	if p.let != nil {
+		close(p.let)
 	}
 	if p.pidfd >= 0 {
 		unix.Close(p.pidfd) // which takes it off the poller as well
@@ -175,11 +221,7 @@ func (p *Process) waitid(options int, s *State) error {
 		err = waitid(idType, id, &info, options, &s.rusage)
 	}
 	if err != nil {
-		e := &Error{Step: "waitid", Object: "pid " + itoa(p.pid), Err: err}
-		if err == unix.ECHILD {
-			e.Hint = "someone else in this process has waited for any child, or it ignores SIGCHLD"
-		}
-		return e
+		return p.waitError(err)
 	}
 	if info.pid != 0 {
 		s.pid, s.status = p.pid, info.waitStatus()
@@ -190,58 +232,12 @@ func (p *Process) waitid(options int, s *State) error {
 	return nil
 }
 
-// Changes of a child's state that WaitFor can wait for.
-const (
-	Exited    = unix.WEXITED
-	Stopped   = unix.WSTOPPED
-	Continued = unix.WCONTINUED
-)
-
-// WaitFor waits for the first of several changes: Exited, Stopped and
-// Continued, or'd together. Each stop and each continuation is reported once.
-// It is for one goroutine at a time; a pidfd does not tell of stops, so it
-// wakes on every SIGCHLD.
-func (p *Process) WaitFor(ctx context.Context, changes int) (*State, error) {
-	if changes&^(Exited|Stopped|Continued) != 0 || changes == 0 {
-		return nil, refuse("changes", "%#x is not a set of Exited, Stopped and Continued", changes)
+func (p *Process) waitError(err error) error {
+	e := &Error{Step: "waitid", Object: "pid " + itoa(p.pid), Err: err}
+	if err == unix.ECHILD {
+		e.Hint = "someone else in this process has waited for any child, or it ignores SIGCHLD"
 	}
-	wake := make(chan os.Signal, 1)
-	signal.Notify(wake, unix.SIGCHLD)
-	defer signal.Stop(wake)
-	for {
-		s, err := p.poll(changes)
-		if s != nil || err != nil {
-			return s, err
-		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// poll looks for a change without waiting.
-func (p *Process) poll(changes int) (*State, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.over() {
-		return p.result()
-	}
-	s := new(State)
-	if err := p.waitid(changes|unix.WNOHANG, s); err != nil {
-		p.err = err
-		p.release()
-		return nil, err
-	}
-	if s.pid == 0 {
-		return nil, nil
-	}
-	if s.Exited() || s.Signaled() {
-		p.state = *s
-		p.release()
-	}
-	return s, nil
+	return e
 }
 
 // Signal sends a signal. It gives [os.ErrProcessDone] for a child that has
@@ -269,8 +265,10 @@ func (p *Process) Signal(s syscall.Signal) error {
 func (p *Process) Kill() error { return p.Signal(unix.SIGKILL) }
 
 // Close lets go of a child without waiting for it: it becomes the business of
-// whoever waits for any child, or of init when the caller ends. A Wait under
-// way returns [os.ErrClosed]. After a Wait that gave a state it does nothing.
+// whoever waits for any child, or of init when the caller ends. Any wait under
+// way, or later, returns [os.ErrClosed]. After a Wait that gave a state it does
+// nothing. Where there is no pidfd, a thread that waits does so until the child
+// has ended.
 func (p *Process) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -297,4 +295,7 @@ func (p *Process) stop() error {
 
 // discard reaps a child that has failed to become a program, and is dead or
 // dying.
-func (p *Process) discard() { p.reap() }
+func (p *Process) discard() {
+	p.reap()
+	p.Close() // it may not let itself be waited for
+}

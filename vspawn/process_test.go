@@ -5,7 +5,9 @@ package vspawn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/seccomp"
 	"github.com/vspawn/vspawn/tests/tiny"
 )
 
@@ -98,32 +101,187 @@ func TestWaitFor(t *testing.T) {
 
 // A closed Process is no longer waited for, and its child is anyone's.
 func TestClose(t *testing.T) {
-	p := startSleep(t, nil)
-	waiting := make(chan error)
-	go func() {
-		_, err := p.Wait(t.Context())
-		waiting <- err
-	}()
-	if err := p.Signal(0); err != nil {
-		t.Error(err)
-	}
-	f, _ := Features()
-	if f.Pidfd {
-		p.Close()
-		if err := <-waiting; err != os.ErrClosed {
-			t.Errorf("the wait under way returned %v", err)
-		}
-		unix.Kill(p.Pid(), unix.SIGKILL)
-		if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
-			t.Error(err)
-		}
-		return
-	}
-	p.Kill()
-	if err := <-waiting; err != nil {
-		t.Error(err)
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			p := startSleep(t, nil)
+			ways := map[string]func() error{
+				"Wait":     func() error { _, err := p.Wait(t.Context()); return err },
+				"WaitExit": func() error { return p.WaitExit(t.Context()) },
+				"WaitFor":  func() error { _, err := p.WaitFor(t.Context(), Stopped|Exited); return err },
+			}
+			waiting := make(chan error, len(ways))
+			for name, way := range ways {
+				go func() {
+					err := way()
+					if err != os.ErrClosed {
+						err = fmt.Errorf("%s under way returned %v", name, err)
+					}
+					waiting <- err
+				}()
+			}
+			for there := false; !there; runtime.Gosched() {
+				p.mu.Lock()
+				there = p.ended != nil && p.let != nil
+				p.mu.Unlock()
+			}
+			if err := p.Signal(0); err != nil {
+				t.Error(err)
+			}
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+			for range ways {
+				if err := <-waiting; err != os.ErrClosed {
+					t.Error(err)
+				}
+			}
+			for name, way := range ways {
+				if err := way(); err != os.ErrClosed {
+					t.Errorf("%s afterwards returned %v", name, err)
+				}
+			}
+			if err := unix.Kill(p.Pid(), unix.SIGKILL); err != nil {
+				t.Error(err)
+			}
+			if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
+
+// At whatever moment of a wait it is closed, the wait does not say that the
+// child has ended.
+func TestCloseAnyTime(t *testing.T) {
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			for i := range helper.Rounds(30) {
+				p := startSleep(t, nil)
+				waiting := make(chan error)
+				go func() { waiting <- p.WaitExit(t.Context()) }()
+				for range i * i {
+					runtime.Gosched()
+				}
+				p.Close()
+				if err := <-waiting; err != os.ErrClosed {
+					t.Errorf("the wait returned %v", err)
+				}
+				unix.Kill(p.Pid(), unix.SIGKILL)
+				if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// The end of a child is told to who waits for a stop, which it will not come to.
+// It takes no status.
+func TestWaitForEnded(t *testing.T) {
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			p := startArgv(t, nil, exits(t, 7))
+			if err := ignoringEINTR(func() error { return unix.Waitid(unix.P_PID, p.Pid(), nil, unix.WEXITED|unix.WNOWAIT, nil) }); err != nil {
+				t.Error(err)
+			}
+			for range 2 {
+				if s, err := p.WaitFor(t.Context(), Stopped); err != nil || s.ExitCode() != 7 {
+					t.Errorf("got %v, %v, want exit status 7", s, err)
+				}
+			}
+			if s, err := p.Wait(t.Context()); err != nil || s.ExitCode() != 7 {
+				t.Errorf("Wait then gave %v, %v", s, err)
+			}
+			if s, err := p.WaitFor(t.Context(), Stopped); err != nil || s.ExitCode() != 7 {
+				t.Errorf("and once it is reaped %v, %v", s, err)
+			}
+
+			p = startSleep(t, nil)
+			waiting := make(chan error)
+			go func() {
+				s, err := p.WaitFor(t.Context(), Continued)
+				if err == nil && s.Signal() != unix.SIGKILL {
+					err = fmt.Errorf("got %v", s)
+				}
+				waiting <- err
+			}()
+			for there := false; !there; runtime.Gosched() {
+				p.mu.Lock()
+				there = p.let != nil
+				p.mu.Unlock()
+			}
+			p.Kill()
+			if err := <-waiting; err != nil {
+				t.Error(err)
+			}
+			if s, err := p.Wait(t.Context()); err != nil || s.Signal() != unix.SIGKILL {
+				t.Error(s, err)
+			}
+		})
+	}
+}
+
+// A system that refuses to let us wait has not taken the child away, nor has
+// the child ended.
+func TestWaitRefused(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	for _, pidfd := range []string{"pidfd", "no pidfd"} {
+		t.Run(pidfd, func(t *testing.T) {
+			if out, err := refusedWait.Command(pidfd, tiny.Sleep(t)).Output(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// refused waits where waitid is forbidden. Its arguments say whether to do so by
+// pidfd, and name a program that sleeps.
+var refusedWait = helper.New("refused", func(args []string) int {
+	f, err := Features()
+	if err != nil {
+		return complain(err)
+	}
+	if args[0] == "no pidfd" {
+		f.Pidfd = false
+		features.found.Store(&f)
+	}
+	ctx := context.Background()
+	p, err := Start(ctx, args[1], nil, nil)
+	if err != nil {
+		return complain(err)
+	}
+	if err := seccomp.Deny(unix.EPERM, unix.SYS_WAITID); err != nil {
+		return complain(err)
+	}
+	if !f.Pidfd {
+		for range 2 {
+			if err := p.WaitExit(ctx); !errors.Is(err, unix.EPERM) {
+				return complain("WaitExit of a living child gave ", err)
+			}
+		}
+	}
+	if s, err := p.WaitFor(ctx, Stopped); !errors.Is(err, unix.EPERM) {
+		return complain("WaitFor gave ", s, err)
+	}
+	if err := p.Kill(); err != nil {
+		return complain("kill: ", err)
+	}
+	for range 2 {
+		if s, err := p.Wait(ctx); !errors.Is(err, unix.EPERM) {
+			return complain("Wait gave ", s, err)
+		}
+	}
+	if err := p.Signal(0); err != nil {
+		return complain("it is lost: ", err)
+	}
+	if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
+		return complain("wait4: ", err)
+	}
+	if err := p.Close(); err != nil {
+		return complain("close: ", err)
+	}
+	return 0
+})
 
 // A child whose status someone else has taken is an error, not a hang.
 func TestWaitStolen(t *testing.T) {

@@ -1,0 +1,83 @@
+package vspawn
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// Changes of a child's state that WaitFor can wait for.
+const (
+	Exited    = unix.WEXITED
+	Stopped   = unix.WSTOPPED
+	Continued = unix.WCONTINUED
+)
+
+// WaitFor waits for the first of several changes: Exited, Stopped and
+// Continued, or'd together. Each stop and each continuation is reported once.
+// Of a child that has ended there is no other change to wait for, so its end is
+// reported in any case; unless Exited is among the changes, it is not reaped.
+// WaitFor is for one goroutine at a time; a pidfd does not tell of stops, so it
+// wakes on every SIGCHLD.
+func (p *Process) WaitFor(ctx context.Context, changes int) (*State, error) {
+	if changes&^(Exited|Stopped|Continued) != 0 || changes == 0 {
+		return nil, refuse("changes", "%#x is not a set of Exited, Stopped and Continued", changes)
+	}
+	wake := make(chan os.Signal, 1)
+	signal.Notify(wake, unix.SIGCHLD)
+	defer signal.Stop(wake)
+	for {
+		s, err := p.poll(changes)
+		if s != nil || err != nil {
+			return s, err
+		}
+		select {
+		case <-wake:
+		case <-p.isOver():
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// isOver is closed once there is nothing more to learn of the child.
+func (p *Process) isOver() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.let == nil {
+		p.let = make(chan struct{})
+		if p.over() {
+			close(p.let)
+		}
+	}
+	return p.let
+}
+
+// poll looks for a change without waiting.
+func (p *Process) poll(changes int) (*State, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over() {
+		return p.result()
+	}
+	s := new(State)
+	err := p.waitid(changes|unix.WNOHANG, s)
+	if errors.Is(err, unix.ECHILD) && changes&Exited == 0 {
+		// So the kernel answers where there is nothing left but the end.
+		err = p.waitid(unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, s)
+	}
+	switch {
+	case err != nil:
+		p.lost(err)
+		return nil, err
+	case s.pid == 0:
+		return nil, nil
+	case changes&Exited != 0 && (s.Exited() || s.Signaled()):
+		p.state = *s
+		p.release()
+	}
+	return s, nil
+}

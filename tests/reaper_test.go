@@ -165,3 +165,74 @@ func TestReaperThread(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// supervising runs a Reaper that starts a service when it is told that one has
+// ended, as a supervisor does, and lets another goroutine wait for it. The
+// arguments are the number of orphans and two programs, of which one ends with
+// status 7 and one with 9.
+var supervising = helper.New("supervising", func(args []string) int {
+	rounds, _ := strconv.Atoi(args[0])
+	seven, nine := args[1], args[2]
+	if err := vspawn.Subreaper(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	finished := errors.New("finished")
+	services := make(chan *vspawn.Process, rounds)
+	reaper := vspawn.Reaper{Orphan: func(s *vspawn.State) {
+		p, err := vspawn.Start(ctx, seven, nil, nil)
+		if err != nil {
+			fmt.Println("the service that follows", s, ":", err)
+		}
+		select {
+		case services <- p:
+		case <-ctx.Done(): // what was a service was taken for an orphan
+		}
+	}}
+	failed := false
+	go func() {
+		defer cancel(finished)
+		for range rounds {
+			out, err := leaver.Command(nine).Output()
+			if err != nil {
+				failed = true
+				fmt.Printf("leaver: %q, %v\n", out, err)
+				return
+			}
+		}
+		for range rounds {
+			p := <-services
+			if p == nil {
+				failed = true
+				continue
+			}
+			if err := p.WaitExit(ctx); err != nil { // time for the Reaper to take it
+				failed = true
+				fmt.Println("WaitExit:", err)
+			}
+			if s, err := p.Wait(ctx); err != nil || s.ExitCode() != 7 {
+				failed = true
+				fmt.Println("a service ended with", s, err, "want status 7")
+			}
+		}
+	}()
+	if err := reaper.Run(ctx); err != finished {
+		fmt.Println("Run:", err)
+		return 1
+	}
+	if failed {
+		return 1
+	}
+	return 0
+}, leaver)
+
+// What is started when an orphan has ended is no orphan: the Reaper leaves its
+// status to whoever waits for it.
+func TestReaperSupervisor(t *testing.T) {
+	helper.SkipEmulated(t, "__WNOTHREAD")
+	out, err := supervising.Command(strconv.Itoa(helper.Rounds(20)), tiny.Exit(t, 7), tiny.Exit(t, 9)).Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}

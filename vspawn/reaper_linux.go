@@ -29,7 +29,8 @@ import (
 // that then ends without unlocking its thread: the kernel passes a dead
 // thread's children to the main thread.
 type Reaper struct {
-	// Orphan, if not nil, is told of each orphan reaped.
+	// Orphan, if not nil, is told of each orphan reaped, one after the other. It
+	// is not called on the main thread, so it may start children.
 	Orphan func(*State)
 }
 
@@ -62,9 +63,7 @@ func (r *Reaper) Run(ctx context.Context) error {
 			if s == nil {
 				break
 			}
-			if r.Orphan != nil {
-				r.Orphan(s)
-			}
+			r.tell(s)
 		}
 		select {
 		case <-wake:
@@ -72,6 +71,20 @@ func (r *Reaper) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// tell calls Orphan on another thread than this one, whose children are all
+// taken for orphans, and waits for it.
+func (r *Reaper) tell(s *State) {
+	if r.Orphan == nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Orphan(s)
+	}()
+	<-done
 }
 
 // waitOrphan reaps one of this thread's children. It gives nil if none has

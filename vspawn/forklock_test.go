@@ -3,9 +3,19 @@
 package vspawn
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
 	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -13,29 +23,28 @@ import (
 )
 
 // A child that inherits descriptors holds up those who open one without
-// O_CLOEXEC for a moment, until the last such child has exec'd: they hold
-// syscall.ForkLock meanwhile. Other children don't, and the starts don't wait
-// for each other.
+// O_CLOEXEC for a moment until it is born, since they hold syscall.ForkLock
+// meanwhile, and no longer: it may hang on its way to exec, and others' children
+// start all the same.
 func TestForkLock(t *testing.T) {
 	helper.SkipEmulated(t, "starts that tell each of its own child's exec") // by a pipe, which the other child has too
 	argv := exits(t, 0)
 	for _, c := range []struct {
 		name string
 		attr Attr
-		free bool // the lock, while a child is under way
 	}{
-		{"InheritFiles", Attr{InheritFiles: true}, false},
-		{"Files alone", Attr{}, true},
+		{"InheritFiles", Attr{InheritFiles: true}},
+		{"Files alone", Attr{}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			check := func(when string, want bool) {
+			check := func(when string) {
 				t.Helper()
-				free := syscall.ForkLock.TryRLock()
-				if free {
-					syscall.ForkLock.RUnlock()
-				}
-				if free != want {
-					t.Errorf("%s: the lock is free: %v, want %v", when, free, want)
+				if err := inTime(func() error {
+					syscall.ForkLock.Lock()
+					syscall.ForkLock.Unlock() //lint:ignore SA2001 that is all
+					return exec.Command(argv[0]).Run()
+				}); err != nil {
+					t.Errorf("%s: os/exec: %v", when, err)
 				}
 			}
 			// Each child says that it is there, and waits for a byte.
@@ -51,7 +60,7 @@ func TestForkLock(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			check("before", true)
+			check("before")
 			const children = 2
 			started := make(chan *Process, children)
 			for range children {
@@ -66,7 +75,7 @@ func TestForkLock(t *testing.T) {
 			for range children {
 				ignoringEINTR(func() error { _, err := unix.Read(there[0], b); return err })
 			}
-			check("both under way", c.free)
+			check("both under way")
 			for i := range children {
 				unix.Write(gate[1], b)
 				if p := <-started; p != nil {
@@ -75,13 +84,212 @@ func TestForkLock(t *testing.T) {
 					}
 				}
 				if i == 0 {
-					check("one under way", c.free)
+					check("one under way")
 				}
 			}
-			check("after", true)
+			check("after")
 			runtime.KeepAlive(buffer)
 		})
 	}
+}
+
+// inTime is f's error, or says that it hangs.
+func inTime(f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(time.Minute):
+		return errors.New("it hangs")
+	}
+}
+
+// The lock is held as long as one of the children is not born, however long that
+// takes, and no longer than that.
+func TestForkLockUnborn(t *testing.T) {
+	var l forkLock
+	one, two := new(instance), new(instance)
+	if err := l.enter(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	free := func() bool {
+		free := syscall.ForkLock.TryRLock()
+		if free {
+			syscall.ForkLock.RUnlock()
+		}
+		return free
+	}
+	for range 5 { // as often as it may look who is born
+		if time.Sleep(longestHold); free() {
+			t.Fatal("the lock is free, and the child is not born")
+		}
+	}
+	// It is older than others may share it, so a second one waits, and may give up.
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("enough")
+	go func() {
+		for waits := false; !waits; runtime.Gosched() {
+			l.mu.Lock()
+			waits = len(l.waiting) > 0
+			l.mu.Unlock()
+		}
+		cancel(cause)
+	}()
+	if err := l.enter(ctx, two); !errors.Is(err, cause) {
+		t.Errorf("the second got %v, want %v", err, cause)
+	}
+	if free() {
+		t.Error("the lock is free, and the child is not born")
+	}
+	atomic.StoreInt32(&one.prog.Pid, 1)
+	if err := inTime(func() error { return l.enter(t.Context(), two) }); err != nil {
+		t.Fatal(err)
+	}
+	if free() {
+		t.Error("the lock is free, and the second child is not born")
+	}
+	l.leave(one)
+	if free() {
+		t.Error("the first has left, and the lock is free")
+	}
+	l.leave(two)
+	if !free() {
+		t.Error("all have left, and the lock is not free")
+	}
+}
+
+// Starts that follow each other so closely that there is always one with the
+// lock pass it on all the same.
+func TestForkLockPassedOn(t *testing.T) {
+	var l forkLock
+	var turns atomic.Int64
+	var over atomic.Bool
+	var starts sync.WaitGroup
+	for range 2 {
+		starts.Go(func() {
+			for in := new(instance); !over.Load(); turns.Add(1) {
+				if err := l.enter(t.Context(), in); err != nil {
+					t.Error(err)
+				}
+				for last := true; last && !over.Load(); runtime.Gosched() {
+					l.mu.Lock()
+					last = len(l.waiting) == 0 && l.unborn[len(l.unborn)-1] == in
+					l.mu.Unlock()
+				}
+				l.leave(in)
+			}
+		})
+	}
+	for turns.Load() < 4 {
+		runtime.Gosched()
+	}
+	got := make(chan struct{})
+	before := turns.Load()
+	go func() {
+		syscall.ForkLock.Lock()
+		syscall.ForkLock.Unlock() //lint:ignore SA2001 that is all
+		close(got)
+	}()
+	const many = 200_000
+	for waits := true; waits && turns.Load()-before < many; runtime.Gosched() {
+		select {
+		case <-got:
+			waits = false
+		default:
+		}
+	}
+	meanwhile := turns.Load() - before
+	over.Store(true)
+	starts.Wait()
+	<-got
+	t.Log("turns of others meanwhile: ", meanwhile)
+	if meanwhile >= many {
+		t.Error("another that waits for the lock does not get it")
+	}
+}
+
+// While another has the lock, a start that needs it can be cancelled.
+func TestForkLockCancelled(t *testing.T) {
+	argv := exits(t, 0)
+	syscall.ForkLock.RLock()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("enough")
+	go func() {
+		for waits := false; !waits; runtime.Gosched() {
+			forking.mu.Lock()
+			waits = len(forking.waiting) > 0
+			forking.mu.Unlock()
+		}
+		cancel(cause)
+	}()
+	err := inTime(func() error {
+		_, err := Start(ctx, argv[0], argv, &Attr{InheritFiles: true})
+		return err
+	})
+	syscall.ForkLock.RUnlock()
+	if !errors.Is(err, cause) {
+		t.Errorf("got %v, want %v", err, cause)
+	}
+	p := startArgv(t, &Attr{InheritFiles: true}, argv) // the lock is left in order
+	if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
+		t.Error(s, err)
+	}
+}
+
+// What is opened without O_CLOEXEC for a moment, under the lock, no child
+// inherits.
+func TestForkLockKeeps(t *testing.T) {
+	marker, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer marker.Close()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(marker.Fd()), &st); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var opener sync.WaitGroup
+	opener.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			syscall.ForkLock.RLock()
+			fd, err := unix.Open(marker.Name(), unix.O_RDONLY, 0)
+			for range 20 {
+				runtime.Gosched()
+			}
+			unix.CloseOnExec(fd)
+			syscall.ForkLock.RUnlock()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			unix.Close(fd)
+		}
+	})
+	for range helper.Rounds(20) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := startHelper(t, &Attr{InheritFiles: true, Files: []File{{Child: 1, File: w}}}, list)
+		w.Close()
+		out, _ := io.ReadAll(r)
+		r.Close()
+		if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
+			t.Error(s, err)
+		}
+		if strings.Contains(string(out), fmt.Sprintf(":%d:%d\n", st.Dev, st.Ino)) {
+			t.Errorf("the child has it:\n%s", out)
+		}
+	}
+	close(stop)
+	opener.Wait()
 }
 
 // blockingPipe is a pipe whose ends are not the runtime's.

@@ -91,8 +91,12 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 
 	dumpable.giveWay(ctx, p, f)
 	if p.inherits {
-		forking.enter()
-		defer forking.leave()
+		if err := forking.enter(ctx, in); err != nil {
+			if maps != nil {
+				maps.sock.Close()
+			}
+			return nil, err
+		}
 	}
 	hold := dumpable.enter(p, f)
 	if maps != nil {
@@ -103,6 +107,9 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	underWay.Add(1)
 	r := in.spawn()
 	underWay.Add(-1)
+	if p.inherits {
+		forking.leave(in)
+	}
 	runtime.KeepAlive(p)
 	if !f.SharedMemory {
 		unix.Close(report)

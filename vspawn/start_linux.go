@@ -15,7 +15,10 @@ import (
 //
 // When ctx ends while the child is still on its way to the program (its exec
 // may hang on a dead network file system, say), the child is killed and Start
-// returns the cause. Once Start has returned, ctx is of no more concern.
+// returns the cause. One that has become another user, whom the caller may not
+// signal, is killed by way of its user's id, which takes Linux 5.4 and an
+// fs.suid_dumpable other than 1. Once Start has returned, ctx is of no more
+// concern.
 func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if ctx.Err() != nil {
 		return nil, &Error{Step: "start", Err: context.Cause(ctx)}
@@ -103,7 +106,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		maps.hold = hold
 		go maps.run(in)
 	}
-	stop := killOnDone(ctx, in)
+	stop := killOnDone(ctx, p, f, in)
 	underWay.Add(1)
 	r := in.spawn()
 	underWay.Add(-1)

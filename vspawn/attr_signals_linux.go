@@ -62,7 +62,7 @@ func addPdeathsig(c *compiler) error {
 	if !validSignal(s) {
 		return refuse("Pdeathsig", "%d is not a signal", int(s))
 	}
-	c.plan.pdeathsig = true
+	c.plan.pdeathsig = !c.attr.Ptrace // whose tracer is the thread that starts it
 	c.op(op{field: "Pdeathsig", name: "prctl", nr: unix.SYS_PRCTL,
 		args: []arg{name("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), sig(s)}})
 	if c.attr.Cloneflags&unix.CLONE_NEWPID == 0 { // there the parent has no number

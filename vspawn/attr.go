@@ -198,7 +198,8 @@ type Attr struct {
 	Pdeathsig syscall.Signal
 
 	// Cloneflags are the new namespaces, CLONE_NEWPID and its like
-	// (namespaces(7)).
+	// (namespaces(7)). CLONE_UNTRACED, CLONE_PTRACE, CLONE_SYSVSEM and CLONE_IO
+	// may be among them (clone(2)).
 	Cloneflags uintptr
 
 	// Setns are existing namespaces that the child enters (setns(2)). One that

@@ -69,8 +69,11 @@ func addCgroup(c *compiler) error {
 const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
 
+// shared are other flags of clone that don't touch the parent.
+const shared = unix.CLONE_UNTRACED | unix.CLONE_PTRACE | unix.CLONE_SYSVSEM | unix.CLONE_IO
+
 func addNamespaces(c *compiler) error {
-	if other := uint64(c.attr.Cloneflags) &^ namespaces; other != 0 {
+	if other := uint64(c.attr.Cloneflags) &^ (namespaces | shared); other != 0 {
 		return refuse("Cloneflags", "%#x is not a flag of a new namespace (CLONE_NEW…)", other)
 	}
 	c.plan.cloneFlags |= uint64(c.attr.Cloneflags)

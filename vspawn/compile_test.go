@@ -39,6 +39,13 @@ close_range(2, 4, CLOSE_RANGE_CLOEXEC)
 rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
 execve("/bin/true", ["true", "it"], /* 2 vars */)
 `},
+		{"other flags of clone", Attr{Files: []File{}, Cloneflags: unix.CLONE_UNTRACED | unix.CLONE_PTRACE | unix.CLONE_SYSVSEM | unix.CLONE_IO},
+			clone + `|CLONE_UNTRACED|CLONE_PTRACE|CLONE_SYSVSEM|CLONE_IO, exit_signal=SIGCHLD})
+close_range(3, 4294967295, CLOSE_RANGE_UNSHARE)
+close_range(0, 4294967295, CLOSE_RANGE_CLOEXEC)
+rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
+execve("/bin/true", ["true", "it"], /* 2 vars */)
+`},
 		{"everything", Attr{
 			Dir: "/d", Files: []File{{Child: 0, Parent: 0}}, Setsid: true, TTY: Ptr(0), ControllingTTY: true, Foreground: true,
 			Umask: Ptr(0o27), Rlimits: []Rlimit{{unix.RLIMIT_STACK, 16 << 20, ^uint64(0)}}, Chroot: "/r",
@@ -160,6 +167,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{DefaultSignals: []syscall.Signal{1}, IgnoreSignals: []syscall.Signal{1}}, "IgnoreSignals[0]"},
 		{"/x", nil, Attr{Pdeathsig: 99}, "Pdeathsig"},
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_THREAD}, "Cloneflags"},
+		{"/x", nil, Attr{Cloneflags: unix.CLONE_FS}, "Cloneflags"},
 		{"/x", nil, Attr{UIDMap: []IDMap{{0, 0, 1}}}, "UIDMap"},
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, GIDMap: []IDMap{{0, 0, 0}}}, "GIDMap[0]"},
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{0, int(tooBig - 1), 2}}}, "UIDMap[0]"},

@@ -14,18 +14,28 @@ import (
 
 // plan is what Start starts. A nil env is the parent's.
 func (c *Cmd) plan(fds []int, env []string) (*vspawn.Plan, error) {
+	plan, err := c.compile(fds, env, false)
+	if err != nil {
+		return c.planAgain(fds, env, err)
+	}
+	return plan, nil
+}
+
+// compile makes the plan. With ask set, the child asks the kernel for what the
+// library would refuse.
+func (c *Cmd) compile(fds []int, env []string, ask bool) (*vspawn.Plan, error) {
 	argv := c.Args
 	if len(argv) == 0 {
 		argv = []string{c.Path}
 	}
-	if c.Attr == nil && c.SysProcAttr == nil && c.Dir == "" && len(fds) == 3 {
+	if c.Attr == nil && c.SysProcAttr == nil && c.Dir == "" && len(fds) == 3 && !ask {
 		plan, err := plainPlan([3]int(fds))
 		if err != nil {
 			return nil, err
 		}
 		return plan.For(c.Path, argv, env)
 	}
-	attr, err := c.attr(fds, env)
+	attr, err := c.attr(fds, env, ask)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +106,7 @@ func closedRanges(fds []int, others []vspawn.File) (ranges []vspawn.Range) {
 }
 
 // attr is all that the child is given.
-func (c *Cmd) attr(fds []int, env []string) (*vspawn.Attr, error) {
+func (c *Cmd) attr(fds []int, env []string, ask bool) (*vspawn.Attr, error) {
 	a := &vspawn.Attr{InheritFiles: true}
 	if c.Attr != nil {
 		*a = *c.Attr
@@ -111,11 +121,14 @@ func (c *Cmd) attr(fds []int, env []string) (*vspawn.Attr, error) {
 	if a.InheritFiles {
 		a.CloseRanges = slices.Concat(a.CloseRanges, closedRanges(fds, a.Files))
 	}
-	a.Files = slices.Concat(table(fds), a.Files)
+	m := &mapping{cmd: c, sys: c.SysProcAttr, attr: a, fds: fds, others: a.Files, ask: ask}
+	a.Files = slices.Concat(table(m.passable()), a.Files)
 	if c.SysProcAttr == nil {
-		return a, nil
+		return a, m.err
 	}
-	m := &mapping{sys: c.SysProcAttr, attr: a, files: len(fds)}
+	if err := checkSetctty(c.SysProcAttr, len(fds)); err != nil {
+		return nil, err
+	}
 	v := reflect.ValueOf(c.SysProcAttr).Elem()
 	for i := range v.NumField() {
 		if v.Field(i).IsZero() {
@@ -124,129 +137,10 @@ func (c *Cmd) attr(fds []int, env []string) (*vspawn.Attr, error) {
 		name := v.Type().Field(i).Name
 		to, known := sysProcAttr[name]
 		if !known {
-			m.refuse(name, "vspawn has nothing for it")
+			m.refuse(name, "vspawn has nothing for it", syscall.EINVAL)
 		} else if to != nil {
 			to(m)
 		}
 	}
 	return a, m.err
-}
-
-// A mapping takes what a SysProcAttr says over into an Attr.
-type mapping struct {
-	sys   *syscall.SysProcAttr
-	attr  *vspawn.Attr
-	files int // how many descriptors the standard's fields give
-	err   error
-}
-
-func (m *mapping) refuse(field, reason string) {
-	if m.err == nil {
-		m.err = &vspawn.AttrError{Field: "SysProcAttr." + field, Reason: reason}
-	}
-}
-
-// put sets a field of Attr that the caller has left alone.
-func put[T any](m *mapping, field string, to *T, v T) {
-	if !reflect.ValueOf(to).Elem().IsZero() {
-		m.refuse(field, "contradicts what is set in Attr")
-	}
-	*to = v
-}
-
-// ioctl has the child make one, on a descriptor of its own, as the last thing
-// before exec. Until then it has what the parent has open, too: of a number that it
-// is not given it must not take that.
-func (m *mapping) ioctl(fd int, request, arg uintptr) []vspawn.Syscall {
-	if !slices.ContainsFunc(m.attr.Files, func(f vspawn.File) bool { return f.Child == fd }) {
-		fd = closed
-	}
-	return []vspawn.Syscall{{Name: "ioctl", Nr: syscall.SYS_IOCTL, Args: [6]uintptr{uintptr(fd), request, arg}}}
-}
-
-// sysProcAttr says for each field of syscall.SysProcAttr that is not zero what
-// it is in an Attr. nil is for one that another takes along.
-var sysProcAttr = map[string]func(m *mapping){
-	"Chroot":     func(m *mapping) { put(m, "Chroot", &m.attr.Chroot, m.sys.Chroot) },
-	"Credential": (*mapping).credential,
-	"Ptrace":     func(m *mapping) { m.attr.Ptrace = true },
-	"Setsid":     func(m *mapping) { m.attr.Setsid = true },
-	"Setpgid":    func(m *mapping) { put(m, "Pgid", &m.attr.Pgid, &m.sys.Pgid) },
-	"Setctty": func(m *mapping) {
-		switch {
-		case m.sys.Foreground:
-			m.refuse("Setctty", "both Setctty and Foreground set in SysProcAttr")
-		case m.sys.Ctty < 0 || m.sys.Ctty >= m.files:
-			m.refuse("Setctty", "Setctty set but Ctty not valid in child")
-		}
-		const steal = 1
-		m.attr.Syscalls = slices.Concat(m.attr.Syscalls, m.ioctl(m.sys.Ctty, syscall.TIOCSCTTY, steal))
-	},
-	"Noctty": func(m *mapping) { // before Setctty
-		m.attr.Syscalls = slices.Concat(m.ioctl(0, syscall.TIOCNOTTY, 0), m.attr.Syscalls)
-	},
-	"Ctty": nil,
-	"Foreground": func(m *mapping) {
-		m.attr.Foreground = true
-		put(m, "Foreground", &m.attr.TTY, &m.sys.Ctty)
-		if !m.sys.Setpgid {
-			put(m, "Foreground", &m.attr.Pgid, &m.sys.Pgid)
-		}
-	},
-	"Pgid":       nil,
-	"Pdeathsig":  func(m *mapping) { put(m, "Pdeathsig", &m.attr.Pdeathsig, m.sys.Pdeathsig) },
-	"Cloneflags": func(m *mapping) { put(m, "Cloneflags", &m.attr.Cloneflags, m.sys.Cloneflags) },
-	"Unshareflags": func(m *mapping) {
-		flags := m.sys.Unshareflags
-		if m.sys.UidMappings != nil || m.sys.GidMappings != nil {
-			// The parent writes the maps, before the child goes on.
-			m.attr.Cloneflags |= flags & syscall.CLONE_NEWUSER
-			flags &^= syscall.CLONE_NEWUSER
-		}
-		put(m, "Unshareflags", &m.attr.Unshareflags, flags)
-		m.attr.PrivateMounts = m.attr.PrivateMounts || flags&syscall.CLONE_NEWNS != 0
-	},
-	"UidMappings": func(m *mapping) { put(m, "UidMappings", &m.attr.UIDMap, idMap(m.sys.UidMappings)) },
-	"GidMappings": func(m *mapping) {
-		put(m, "GidMappings", &m.attr.GIDMap, idMap(m.sys.GidMappings))
-		m.attr.AllowSetgroups = m.sys.GidMappingsEnableSetgroups
-	},
-	"GidMappingsEnableSetgroups": nil,
-	"AmbientCaps": func(m *mapping) {
-		for _, c := range m.sys.AmbientCaps {
-			if c > 63 {
-				m.refuse("AmbientCaps", "there is no capability of that number")
-				return
-			}
-			m.attr.Ambient |= vspawn.Caps(int(c))
-		}
-	},
-	"UseCgroupFD": func(m *mapping) { put(m, "CgroupFD", &m.attr.Cgroup, &m.sys.CgroupFD) },
-	"CgroupFD":    nil,
-	"PidFD":       nil, // Start sets it
-}
-
-func (m *mapping) credential() {
-	c := m.sys.Credential
-	put(m, "Credential", &m.attr.UID, vspawn.Ptr(int(c.Uid)))
-	put(m, "Credential", &m.attr.GID, vspawn.Ptr(int(c.Gid)))
-	// In a user namespace that denies setgroups there is nothing to drop.
-	denied := m.sys.GidMappings != nil && !m.sys.GidMappingsEnableSetgroups && len(c.Groups) == 0
-	if c.NoSetGroups || denied {
-		m.attr.KeepGroups = true
-		return
-	}
-	groups := make([]int, len(c.Groups))
-	for i, g := range c.Groups {
-		groups[i] = int(g)
-	}
-	put(m, "Credential", &m.attr.Groups, groups)
-}
-
-func idMap(list []syscall.SysProcIDMap) []vspawn.IDMap {
-	maps := make([]vspawn.IDMap, len(list))
-	for i, m := range list {
-		maps[i] = vspawn.IDMap{Inside: m.ContainerID, Outside: m.HostID, Size: m.Size}
-	}
-	return maps
 }

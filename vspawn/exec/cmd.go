@@ -262,7 +262,7 @@ func (c *Cmd) start() error {
 	}
 	plan, err := c.plan(files, env)
 	if err != nil {
-		return &os.PathError{Op: "fork/exec", Path: c.Path, Err: err}
+		return c.startError(ctx, err)
 	}
 	child, err := plan.Start(ctx)
 	runtime.KeepAlive(c) // and with it the files, which the plan has by number
@@ -287,22 +287,6 @@ func (c *Cmd) start() error {
 	return nil
 }
 
-// startError is the standard's error where there is no Attr: the errno alone.
-func (c *Cmd) startError(ctx context.Context, err error) error {
-	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
-		return ctx.Err()
-	}
-	op, path := "fork/exec", c.Path
-	var e *vspawn.Error
-	if errors.As(err, &e) && e.Step == "chdir" && c.Dir != "" {
-		op, path = "chdir", c.Dir
-	}
-	if errno := syscall.Errno(0); c.Attr == nil && errors.As(err, &errno) {
-		err = errno
-	}
-	return &os.PathError{Op: op, Path: path, Err: err}
-}
-
 // Wait waits for the command to end, and for all of its input and output to be
 // copied.
 func (c *Cmd) Wait() error {
@@ -312,11 +296,17 @@ func (c *Cmd) Wait() error {
 	case c.ProcessState != nil:
 		return errors.New("exec: Wait was already called")
 	}
-	if c.child != nil {
+	waits := c.child != nil && held(c.Process)
+	if waits {
 		// If it fails, for want of memory, Process.Wait takes a thread, but waits.
 		c.child.WaitExit(context.Background())
 	}
 	state, err := c.Process.Wait()
+	if waits && err == syscall.EINVAL { // it was released meanwhile, which ends no wait
+		if p, findErr := os.FindProcess(c.child.Pid()); findErr == nil {
+			state, err = p.Wait()
+		}
+	}
 	if c.child != nil {
 		runtime.SetFinalizer(c.child, nil)
 		c.child.Close()
@@ -341,6 +331,13 @@ func (c *Cmd) Wait() error {
 		return v.err
 	}
 	return copyErr
+}
+
+// held tells whether the caller has not released the process. Its Pid says so as
+// well, but is no one's to read while another goroutine may.
+func held(p *os.Process) bool {
+	h, ok := any(p).(interface{ WithHandle(func(uintptr)) error }) // Go 1.26
+	return ok && h.WithHandle(func(uintptr) {}) == nil || p.Pid > 0
 }
 
 // A verdict is what came of the context's end.

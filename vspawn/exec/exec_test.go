@@ -329,7 +329,9 @@ func TestPlan(t *testing.T) {
 		{attr: attr{Setctty: true, Ctty: 3}, want: "Setctty set but Ctty not valid in child"},
 		{attr: attr{Setctty: true, Foreground: true}, want: "both Setctty and Foreground set in SysProcAttr"},
 		{attr: attr{AmbientCaps: []uintptr{64}}, want: "AmbientCaps: there is no"},
-		{attr: attr{Cloneflags: syscall.CLONE_VM}, want: "Cloneflags: 0x100 is not"},
+		{attr: attr{Cloneflags: syscall.CLONE_FILES}, want: "Cloneflags: what the child does to itself"},
+		{attr: attr{Cloneflags: syscall.CLONE_PARENT}, want: "Cloneflags: no one here could wait"},
+		{attr: attr{UidMappings: []syscall.SysProcIDMap{{Size: 1}}}, want: "UidMappings: needs CLONE_NEWUSER"},
 		{attr: attr{Chroot: "/a"}, own: &vspawn.Attr{Chroot: "/b"}, want: "SysProcAttr.Chroot: contradicts"},
 		{attr: attr{Credential: &syscall.Credential{}}, own: &vspawn.Attr{UID: vspawn.Ptr(1)}, want: "SysProcAttr.Credential: contradicts"},
 		{own: &vspawn.Attr{Env: []string{}}, want: "Env: set in Attr"},
@@ -558,6 +560,30 @@ func TestContext(t *testing.T) {
 	var exit *ExitError
 	if err := c.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A second Wait says the same as one that failed, also with a context, where
+// os/exec waits for ever.
+func TestWaitAgain(t *testing.T) {
+	argv := helper.Emulate(tiny.Exit(t, 0))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	c := CommandContext(ctx, argv[0], argv[1:]...)
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := c.Process.Pid
+	if err := c.Process.Release(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := c.Wait(); err != syscall.EINVAL {
+			t.Errorf("got %v", err)
+		}
+	}
+	if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
+		t.Error(err)
 	}
 }
 

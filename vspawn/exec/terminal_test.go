@@ -17,8 +17,8 @@ import (
 	"github.com/vspawn/vspawn/vspawn"
 )
 
-// terminal makes a terminal.
-func terminal(t *testing.T) *os.File {
+// openTerminal makes a terminal.
+func openTerminal(t *testing.T) *os.File {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -42,7 +42,7 @@ func terminal(t *testing.T) *os.File {
 
 // Setctty is about the child's descriptor Ctty, whatever the parent has there.
 func TestSetctty(t *testing.T) {
-	tty := terminal(t)
+	tty := openTerminal(t)
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestSetctty(t *testing.T) {
 	}
 
 	// A descriptor that the child does not get is none, though the parent's is a terminal.
-	if err := unix.Dup3(int(terminal(t).Fd()), ctty, unix.O_CLOEXEC); err != nil {
+	if err := unix.Dup3(int(openTerminal(t).Fd()), ctty, unix.O_CLOEXEC); err != nil {
 		t.Fatal(err)
 	}
 	if cmd, puppet, err = start(nil); !errors.Is(err, unix.EBADF) {
@@ -99,7 +99,7 @@ func le32(b []byte) uint32 {
 func TestForeground(t *testing.T) {
 	argv := foreground.Argv(helper.Emulate(tiny.Exit(t, 0))...)
 	cmd := Command(argv[0], argv[1:]...)
-	cmd.Stdin, cmd.Stderr = terminal(t), os.Stderr
+	cmd.Stdin, cmd.Stderr = openTerminal(t), os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	if err := cmd.Run(); err != nil {
 		t.Error(err)

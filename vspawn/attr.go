@@ -53,7 +53,7 @@ type Attr struct {
 	Setsid bool
 
 	// Pgid moves the child to that process group, 0 for one of its own
-	// (setpgid(2)).
+	// (setpgid(2)). In a new PID namespace (CLONE_NEWPID) it is 0.
 	Pgid *int
 
 	// TTY is the parent's descriptor of the terminal that ControllingTTY and
@@ -347,7 +347,7 @@ type BPF struct {
 // A Namespace is one, or several, of another process.
 type Namespace struct {
 	FD    int     // a descriptor from /proc/PID/ns, or a pidfd (Linux 5.8)
-	Pid   int     // if not 0, the process itself, instead of FD (Linux 5.8)
+	Pid   int     // if not 0, the process itself, instead of FD (Linux 5.8); not with CLONE_NEWPID in Cloneflags
 	Flags uintptr // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for what it is when the Plan is compiled
 }
 

@@ -24,6 +24,8 @@ func addSetns(c *compiler) error {
 			return refuse(field, "%d is not a pid", n.Pid)
 		case n.Pid == 0:
 			setns.args = []arg{dec(n.FD), flags}
+		case c.attr.Cloneflags&unix.CLONE_NEWPID != 0:
+			return refuse(field, "pid %d would be one of the new PID namespace (CLONE_NEWPID): give a pidfd of the process as FD", n.Pid)
 		case n.Flags == 0:
 			return refuse(field, "Flags have to say which namespaces of pid %d", n.Pid)
 		default:

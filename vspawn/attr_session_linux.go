@@ -21,6 +21,8 @@ func addPgid(c *compiler) error {
 		return refuse("Pgid", "%d is not a process group", *a.Pgid)
 	case a.Setsid && *a.Pgid != 0:
 		return refuse("Pgid", "%d contradicts Setsid: a session leader is in its own group", *a.Pgid)
+	case *a.Pgid != 0 && a.Cloneflags&unix.CLONE_NEWPID != 0:
+		return refuse("Pgid", "%d would be a group of the new PID namespace (CLONE_NEWPID), which has none yet: 0 makes one", *a.Pgid)
 	case a.Setsid: // done by it
 	default:
 		c.op(op{field: "Pgid", name: "setpgid", nr: unix.SYS_SETPGID, args: []arg{dec(0), dec(*a.Pgid)}})

@@ -199,6 +199,8 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Setns: []Namespace{{FD: 1000}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Flags: unix.CLONE_VM}}}, "Setns[0]"},
+		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1, Flags: unix.CLONE_NEWNET}}, Cloneflags: unix.CLONE_NEWPID}, "Setns[0]"},
+		{"/x", nil, Attr{Pgid: Ptr(1), Cloneflags: unix.CLONE_NEWPID}, "Pgid"},
 		{"/x", nil, Attr{Setns: other, Hostname: "here"}, "Hostname"},
 		{"/x", nil, Attr{Setns: other, PrivateMounts: true}, "PrivateMounts"},
 		{"/x", nil, Attr{Setns: other, PivotRoot: "/"}, "PivotRoot"},

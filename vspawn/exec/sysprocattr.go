@@ -150,7 +150,11 @@ func checkSetctty(sys *syscall.SysProcAttr, files int) error {
 // setpgid tells whether it may succeed.
 func (m *mapping) setpgid(field string) bool {
 	pgid := int(int32(m.sys.Pgid)) // all that the kernel takes
-	if pgid < 0 || m.sys.Setsid {  // a session's leader stays in its group
+	apart := m.sys.Cloneflags&syscall.CLONE_NEWPID != 0
+	if apart && pgid == 1 {
+		pgid = 0 // the child's own number there
+	}
+	if pgid < 0 || m.sys.Setsid || apart && pgid != 0 { // a session's leader stays in its group
 		m.call("TTY", "setpgid", syscall.SYS_SETPGID, 0, uintptr(pgid))
 		return false
 	}

@@ -41,7 +41,7 @@ const (
 // A child that may not call exit_group tries exit, then SIGKILL.
 type Program struct {
 	Block   Step    // parent, before Create: blocks all signals
-	Create  Step    // clone3 or clone, with CLONE_VM and CLONE_VFORK
+	Create  Step    // clone3 or clone, with CLONE_VM and, for a parent that is to wait, CLONE_VFORK
 	Restore Step    // parent, after Create: puts the signal mask back
 	Report  Step    // child, after a failure: Ignore where memory is shared
 	Steps   uintptr // address of the first Step of an array whose last is execve

@@ -29,8 +29,10 @@ func spawn(p *Program) (r uintptr)
 
 // Spawn runs p: it makes the child, whose Steps begin at p.Steps, and returns
 // when the child has exec'd or died, with what Create returned: the child's
-// pid or a negated errno. Where the kernel ignores CLONE_VFORK (qemu-user) it
-// returns at once.
+// pid or a negated errno. Where the kernel ignores CLONE_VFORK (qemu-user), and
+// where Create has no such flag, it returns at once. Without it p, and all that
+// its Steps point to, have to stay until the child has exec'd or died; the stack
+// may go on, since the child has no use for one.
 //
 // Only the calling thread waits. It does so in the runtime's system call
 // state, so the other goroutines and the garbage collector go on.

@@ -39,20 +39,20 @@ var elsewheres = []elsewhere{
 		"Features|FilesInherited|InheritFiles|FilesAboveLimit"},
 	{"without pidfds", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true},
-		"Features|Ends|Zombie|StoppedAndContinued|CancelAfter"},
+		"Features|Ends|Zombie|StoppedAndContinued|CancelAfter|ParentDiesJustBefore|TracedBesideWaiter"},
 	{"Linux 4.14", func() error {
 		return errors.Join(sayOldVersion(),
 			seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3, unix.SYS_CLOSE_RANGE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL))
 	}, vspawn.FeatureSet{SharedMemory: true},
 		"Features|Files|FilesInherited|FilesAboveLimit|Ends|StoppedAndContinued|Zombie|FailingStart|" +
-			"CancelStep|CancelAfter|ParentUnchanged|UserNamespace|SignalDuringStart"},
+			"CancelStep|CancelAfter|ParentUnchanged|UserNamespace|SignalDuringStart|ParentDiesJustBefore|TracedSignalled"},
 	{"ordinary user", func() error {
 		if os.Getuid() != 0 {
 			return nil
 		}
 		// In this order: the last gives up the right to the others.
 		return errors.Join(unix.Setgroups(nil), unix.Setresgid(1000, 1000, 1000), unix.Setresuid(1000, 1000, 1000))
-	}, allFeatures, "Features|FailingPrivilege|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart"},
+	}, allFeatures, "Features|FailingPrivilege|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart|ParentDiesJustBefore"},
 }
 
 // elsewhereEnv names the elsewhere that a process is in.

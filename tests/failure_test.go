@@ -389,7 +389,10 @@ var failingSteps = []struct {
 	{vspawn.Attr{DefaultSignals: []syscall.Signal{unix.SIGUSR2}}, vspawn.Error{Step: "rt_sigaction", Field: "DefaultSignals", Object: "SIGUSR2"}, unix.SYS_RT_SIGACTION},
 	{vspawn.Attr{SignalMask: []syscall.Signal{unix.SIGUSR2}}, vspawn.Error{Step: "rt_sigprocmask", Field: "SignalMask"}, unix.SYS_RT_SIGPROCMASK},
 	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Size: 1}}}, vspawn.Error{Step: "write", Field: "UIDMap"}, unix.SYS_WRITE},
+	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Size: 1}}}, vspawn.Error{Step: "close", Field: "UIDMap", Object: "the parent's end of the id map socket"}, unix.SYS_CLOSE},
 	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Size: 1}}}, vspawn.Error{Step: "read", Field: "UIDMap"}, unix.SYS_READ},
+	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Size: 1}}}, vspawn.Error{Step: "ppoll", Field: "UIDMap", Object: "the id map socket and the parent's pidfd"}, unix.SYS_PPOLL},
+	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, Pdeathsig: unix.SIGTERM}, vspawn.Error{Step: "ppoll", Field: "Pdeathsig", Object: "the parent's pidfd"}, unix.SYS_PPOLL},
 	{vspawn.Attr{}, vspawn.Error{Step: "execve", Object: "/x"}, unix.SYS_EXECVE},
 	{vspawn.Attr{DirFD: vspawn.Ptr(0)}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: "0"}, unix.SYS_FCHDIR},
 	{vspawn.Attr{ExecFD: vspawn.Ptr(0)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: "0"}, unix.SYS_EXECVEAT},
@@ -431,6 +434,10 @@ var failingSteps = []struct {
 		vspawn.Error{Step: "pivot_root", Field: "PivotRoot", Object: "/proc"}, unix.SYS_PIVOT_ROOT},
 	{vspawn.Attr{Ptrace: true}, vspawn.Error{Step: "ptrace", Field: "Ptrace"}, unix.SYS_PTRACE},
 	{vspawn.Attr{StartStopped: true}, vspawn.Error{Step: "ptrace", Field: "StartStopped"}, unix.SYS_PTRACE},
+	{vspawn.Attr{Ptrace: true}, vspawn.Error{Step: "prctl", Field: "Ptrace", Object: "(PR_SET_PDEATHSIG, SIGKILL)"}, unix.SYS_PRCTL},
+	{vspawn.Attr{StartStopped: true}, vspawn.Error{Step: "getppid", Field: "StartStopped"}, unix.SYS_GETPPID},
+	{vspawn.Attr{StartStopped: true}, vspawn.Error{Step: "getpid", Field: "StartStopped"}, unix.SYS_GETPID},
+	{vspawn.Attr{Ptrace: true}, vspawn.Error{Step: "tkill", Field: "Ptrace", Object: "SIGSTOP)"}, unix.SYS_TKILL},
 }
 
 var landlocked = vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{

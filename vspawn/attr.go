@@ -193,8 +193,13 @@ type Attr struct {
 	// Pdeathsig is sent to the child when the parent dies (prctl(2),
 	// PR_SET_PDEATHSIG). The kernel means the parent's thread; such a child
 	// is therefore started from a thread that lives as long as the process,
-	// so that it does not die with some goroutine's (golang/go#27505). The
-	// kernel clears it when the program is set-user-ID or has capabilities.
+	// so that it does not die with some goroutine's (golang/go#27505). One with
+	// Ptrace is started from the thread that calls Start, and gets the signal
+	// when that ends.
+	//
+	// A child whose parent is dead before it could ask for the signal ends. In a
+	// new PID namespace that takes a pidfd (Linux 5.3). The kernel clears the
+	// signal when the program is set-user-ID or has capabilities.
 	Pdeathsig syscall.Signal
 
 	// Cloneflags are the new namespaces, CLONE_NEWPID and its like
@@ -215,7 +220,8 @@ type Attr struct {
 	// UIDMap and GIDMap are written for a child in a new user namespace
 	// (CLONE_NEWUSER) by the parent while the child waits, before any other
 	// attribute applies (user_namespaces(7)). setgroups(2) is denied in the
-	// namespace unless AllowSetgroups is set.
+	// namespace unless AllowSetgroups is set. If the parent dies meanwhile, the
+	// child ends.
 	UIDMap         []IDMap
 	GIDMap         []IDMap
 	AllowSetgroups bool
@@ -251,11 +257,23 @@ type Attr struct {
 
 	// Ptrace has the thread that calls Start trace the child (ptrace(2),
 	// PTRACE_TRACEME), which stops by SIGTRAP before its first instruction.
-	// The caller must have called runtime.LockOSThread.
+	// The caller must have called runtime.LockOSThread. Signals that came before
+	// are pending then, and the tracer's options are none.
+	//
+	// A program that is traced when it is executed gets nothing from its
+	// set-user-ID and set-group-ID bits and its file capabilities, unless the
+	// child has CAP_SYS_PTRACE (execve(2)).
 	Ptrace bool
 
-	// StartStopped stops the child by SIGSTOP before its first instruction.
-	// SIGCONT lets it go on.
+	// StartStopped stops the child by SIGSTOP before its first instruction, and
+	// with no tracer. SIGCONT lets it go on.
+	//
+	// On its way there the child is traced by the thread that starts it. So it
+	// can't be started by who is traced with its children (strace -f), nor where
+	// ptrace is forbidden. And set-user-ID and set-group-ID bits and file
+	// capabilities of the program are taken away, as with Ptrace: a program that
+	// needs them would run without, when SIGCONT comes. A signal that comes at the
+	// very moment when the tracer has left may end the child before it is stopped.
 	StartStopped bool
 
 	// Syscalls are the caller's own, each made at its place among the others.

@@ -32,7 +32,13 @@ func addIDMaps(c *compiler) error {
 	c.plan.maps = newMapFiles(a)
 	word := arg{kind: argWord, val: wordSync}
 	sock := arg{kind: argSync}
+	// Its parent's death ends the wait: the child looks at the parent's pidfd, and
+	// where there is none, at the socket, of which it must not hold both ends.
+	c.plan.looks = true
+	c.op(op{field: "UIDMap", name: "close", nr: unix.SYS_CLOSE, args: []arg{{kind: argPeer}}, object: "the parent's end of the id map socket"})
 	c.op(op{field: "UIDMap", name: "write", nr: unix.SYS_WRITE, args: []arg{sock, word, dec(1)}})
+	c.op(op{field: "UIDMap", name: "ppoll", nr: unix.SYS_PPOLL, object: "the id map socket and the parent's pidfd",
+		args: []arg{{kind: argWord, val: wordPolls, show: "[{sync, POLLIN}, {parent, POLLIN}]"}, dec(2), name("NULL", 0), name("NULL", 0), dec(sigsetSize)}})
 	c.op(op{field: "UIDMap", name: "read", nr: unix.SYS_READ, args: []arg{sock, word, dec(1)}, flags: asm.Expect, want: dec(1)})
 	return nil
 }

@@ -190,19 +190,3 @@ func addSeccomp(c *compiler) error {
 			{val: c.mem.prog(len(filter), c.mem.bytes(code)), show: fmt.Sprintf("{len=%d}", len(filter))}}})
 	return nil
 }
-
-func addPtrace(c *compiler) error {
-	a := c.attr
-	if a.Ptrace && a.StartStopped {
-		return refuse("StartStopped", "contradicts Ptrace, which stops the child as well")
-	}
-	c.plan.stopped = a.StartStopped
-	field := "Ptrace"
-	if a.StartStopped {
-		field = "StartStopped"
-	}
-	if a.Ptrace || a.StartStopped {
-		c.op(op{field: field, name: "ptrace", nr: unix.SYS_PTRACE, args: []arg{name("PTRACE_TRACEME", unix.PTRACE_TRACEME), dec(0), dec(0), dec(0)}})
-	}
-	return nil
-}

@@ -1,12 +1,9 @@
 package vspawn
 
 import (
-	"os"
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vspawn/vspawn/asm"
 )
 
 func addDispositions(c *compiler) error {
@@ -46,14 +43,18 @@ func addMask(c *compiler) error {
 			set |= 1 << (s - 1)
 		}
 		mask = name(signalSetText(c.attr.SignalMask), c.mem.words64([]uint64{set}))
+		c.plan.mask = &set
+	}
+	if c.plan.traced {
+		return nil // its tracer sets it, at the exec
 	}
 	c.op(op{field: "SignalMask", name: "rt_sigprocmask", nr: unix.SYS_RT_SIGPROCMASK,
 		args: []arg{name("SIG_SETMASK", unix.SIG_SETMASK), mask, name("NULL", 0), dec(sigsetSize)}})
 	return nil
 }
 
-// addPdeathsig asks for the parent's pid after it has set the signal: a parent
-// that was already dead would never send it.
+// addPdeathsig looks for the parent after it has set the signal: one that was
+// already dead would never send it.
 func addPdeathsig(c *compiler) error {
 	s := c.attr.Pdeathsig
 	if s == 0 {
@@ -65,8 +66,6 @@ func addPdeathsig(c *compiler) error {
 	c.plan.pdeathsig = !c.attr.Ptrace // whose tracer is the thread that starts it
 	c.op(op{field: "Pdeathsig", name: "prctl", nr: unix.SYS_PRCTL,
 		args: []arg{name("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), sig(s)}})
-	if c.attr.Cloneflags&unix.CLONE_NEWPID == 0 { // there the parent has no number
-		c.op(op{field: "Pdeathsig", name: "getppid", nr: unix.SYS_GETPPID, flags: asm.Expect, want: dec(os.Getpid())})
-	}
+	addParentLives(c, "Pdeathsig")
 	return nil
 }

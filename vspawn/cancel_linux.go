@@ -105,7 +105,7 @@ func (f *FeatureSet) runToEnd(plan *Plan) error {
 	}
 	in := instances.Get().(*instance)
 	defer instances.Put(in)
-	in.fill(l, plan, f, -1, -1, nil)
+	in.fill(l, plan, f, noLinks, -1, nil)
 	if f.SharedMemory { // qemu-user knows no other signal
 		in.setExitSignal(0)
 	}

@@ -54,7 +54,9 @@ execve("/bin/true", ["true", "it"], /* 2 vars */)
 			Pdeathsig: syscall.SIGTERM, Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, UIDMap: []IDMap{{0, 1000, 1}},
 			Cgroup: Ptr(1), Syscalls: []Syscall{{Before: "UID", Name: "getuid", Nr: unix.SYS_GETUID, Args: [6]uintptr{1}, Tolerate: true}},
 		}, `clone3({flags=CLONE_VM|CLONE_VFORK|CLONE_PARENT_SETTID|CLONE_PIDFD|CLONE_CLEAR_SIGHAND|CLONE_INTO_CGROUP|CLONE_NEWUSER|CLONE_NEWPID, exit_signal=SIGCHLD})
+close(peer)
 write(sync, &word0, 1)
+ppoll([{sync, POLLIN}, {parent, POLLIN}], 2, NULL, NULL, 8)
 read(sync, &word0, 1) = 1
 rt_sigaction(SIGINT, {sa_handler=SIG_DFL}, NULL, 8)
 rt_sigaction(SIGPIPE, {sa_handler=SIG_IGN}, NULL, 8)
@@ -74,6 +76,7 @@ getuid(0x1, 0x0, 0x0, 0x0, 0x0, 0x0) /* may fail */
 setresuid(1, 1, 1)
 chdir("/d")
 prctl(PR_SET_PDEATHSIG, SIGTERM)
+ppoll({parent, POLLIN}, 1, {0, 0}, NULL, 8) = 0
 rt_sigprocmask(SIG_SETMASK, [HUP], NULL, 8)
 execve("/bin/true", ["true", "it"], /* 2 vars */)
 `},
@@ -199,11 +202,11 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Setns: []Namespace{{FD: 1000}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Flags: unix.CLONE_VM}}}, "Setns[0]"},
-		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1, Flags: unix.CLONE_NEWNET}}, Cloneflags: unix.CLONE_NEWPID}, "Setns[0]"},
-		{"/x", nil, Attr{Pgid: Ptr(1), Cloneflags: unix.CLONE_NEWPID}, "Pgid"},
 		{"/x", nil, Attr{Setns: other, Hostname: "here"}, "Hostname"},
 		{"/x", nil, Attr{Setns: other, PrivateMounts: true}, "PrivateMounts"},
 		{"/x", nil, Attr{Setns: other, PivotRoot: "/"}, "PivotRoot"},
+		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1, Flags: unix.CLONE_NEWNET}}, Cloneflags: unix.CLONE_NEWPID}, "Setns[0]"},
+		{"/x", nil, Attr{Pgid: Ptr(1), Cloneflags: unix.CLONE_NEWPID}, "Pgid"},
 		{"/x", nil, Attr{Unshareflags: unix.CLONE_FILES}, "Unshareflags"},
 		{"/x", nil, Attr{Hostname: "here"}, "Hostname"},
 		{"/x", nil, Attr{Hostname: strings.Repeat("x", 65), Cloneflags: unix.CLONE_NEWUTS}, "Hostname"},

@@ -50,7 +50,7 @@ func (in *instance) stepError(step uintptr, cause error) error {
 	e := &Error{Step: o.name, Field: o.field, Object: o.objectText(), Err: cause}
 	switch {
 	case cause == errUnexpected && o.name == "getppid":
-		e.Err, e.Hint = unix.ESRCH, "the parent died before Pdeathsig was set"
+		e.Err, e.Hint = unix.ESRCH, "the parent died before it was set"
 	case cause == unix.EACCES && o.name == "seccomp":
 		e.Hint = "it needs NoNewPrivs, or CAP_SYS_ADMIN in the child"
 	case cause == unix.EPERM && o.name == "setgroups":

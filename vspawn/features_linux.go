@@ -131,7 +131,7 @@ func (f *FeatureSet) try(plan *Plan, exitSignal unix.Signal) (*instance, error) 
 		return nil, err
 	}
 	in := instances.Get().(*instance)
-	in.fill(l, plan, f, -1, -1, nil)
+	in.fill(l, plan, f, noLinks, -1, nil)
 	in.setExitSignal(exitSignal)
 	hold := dumpable.enter(plan, f)
 	r := in.spawn()

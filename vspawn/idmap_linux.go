@@ -53,16 +53,18 @@ type mapWriter struct {
 	hold hold        // of the dumpable flag
 }
 
-func newMapWriter(p *Plan, f *FeatureSet) (m *mapWriter, child int, err error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+// newMapWriter opens the socket. Neither end blocks: ours is the poller's, and the
+// child waits by ppoll.
+func newMapWriter(p *Plan, f *FeatureSet, l *links) (*mapWriter, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return nil, -1, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}
+		return nil, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}
 	}
 	if err := p.asideBoth(&pair); err != nil {
-		return nil, -1, err
+		return nil, err
 	}
-	unix.SetNonblock(pair[0], true) // for the poller; the child's end stays blocking
-	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1)}, pair[1], nil
+	l.peer, l.sync = pair[0], pair[1]
+	return &mapWriter{plan: p, sock: os.NewFile(uintptr(pair[0]), "id map socket"), done: make(chan error, 1)}, nil
 }
 
 // run waits for the child's word, writes the maps, and lets the child go on.

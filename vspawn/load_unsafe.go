@@ -164,11 +164,10 @@ type instance struct {
 // instances are reused: they come to about a kilobyte each.
 var instances = sync.Pool{New: func() any { return new(instance) }}
 
-// fill readies the instance for a start. sync is the child's end of the id map
-// socket, report the pipe for a child that shares no memory; -1 is none. low
-// tells where the parent has put copies of the descriptors for Files, and what it
+// fill readies the instance for a start. report is the pipe for a
+// child that shares no memory; -1 is none. low tells where the parent has put copies of the descriptors for Files, and what it
 // holds for the spare numbers.
-func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, low *lowCopies) {
+func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report int, low *lowCopies) {
 	in.steps = append(in.steps[:0], l.steps...)
 	in.ops = l.ops
 	if p.program != nil || p.spares > 0 {
@@ -184,6 +183,10 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, lo
 		Pidfd: -1,
 		Steps: uintptr(unsafe.Pointer(unsafe.SliceData(in.steps))),
 	}
+	if p.looks {
+		*(*unix.PollFd)(unsafe.Pointer(&prog.Words[wordPolls])) = unix.PollFd{Fd: int32(links.sync), Events: unix.POLLIN}
+		*(*unix.PollFd)(unsafe.Pointer(&prog.Words[wordParent])) = unix.PollFd{Fd: int32(links.parent), Events: unix.POLLIN}
+	}
 	for _, x := range l.fixups {
 		var v uintptr
 		switch x.arg.kind {
@@ -194,7 +197,9 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, lo
 		case argMask:
 			v = uintptr(unsafe.Pointer(&prog.Mask))
 		case argSync:
-			v = uintptr(sync)
+			v = uintptr(links.sync)
+		case argPeer:
+			v = uintptr(links.peer)
 		case argNext:
 			v = uintptr(unsafe.Pointer(&in.steps[x.step+1].Args[0]))
 		case argSource:
@@ -207,7 +212,7 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, sync, report int, lo
 			v = in.mem.bytes(x.arg.show.(pathRule).bytes(low.spare(p, int(x.arg.val))))
 		case argTop:
 			x.arg.val = uintptr(low.top(p))
-			v = max(x.arg.val, uintptr(sync+1))
+			v = max(x.arg.val, uintptr(links.top()))
 		}
 		if x.word == outWord {
 			in.steps[x.step].Out = v

@@ -57,6 +57,7 @@ const (
 	argInt32                    // the same, of its low half as an int
 	argMask                     // address of the parent's own signal mask
 	argSync                     // the child's end of the id map socket
+	argPeer                     // the parent's end of it
 	argTop                      // val, or above the socket if that lies higher
 	argNext                     // address of the next step's first argument
 	argResult                   // that argument: the step before stores it
@@ -70,6 +71,9 @@ const (
 const (
 	wordSync = iota
 	wordPgid
+	wordPolls  // a pollfd of argSync, and behind it
+	wordParent // one of the parent's pidfd
+	wordNoTime // a timespec of two words
 )
 
 func dec(v int) arg                   { return arg{val: uintptr(v)} }
@@ -84,11 +88,16 @@ func itoa(v int) string    { return strconv.Itoa(v) }
 func (a arg) String() string {
 	switch a.kind {
 	case argWord, argInt32:
+		if a.show != nil {
+			break
+		}
 		return "&word" + itoa(int(a.val))
 	case argMask:
 		return "[inherited]"
 	case argSync:
 		return "sync"
+	case argPeer:
+		return "peer"
 	case argResult:
 		return "result"
 	}

@@ -41,7 +41,8 @@ type compiled struct {
 	credentials bool   // the child changes its credentials
 	newUser     bool   // it is born in a new user namespace
 	pdeathsig   bool   // the child is to be started from a lasting thread
-	stopped     bool   // the child is to be stopped before it runs
+	traced      bool   // the child is traced by the thread that starts it
+	stopped     bool   // and is to be left stopped, without a tracer
 	execPath    arg    // a name for the program that is a descriptor,
 	execByName  bool   // if that is sure to be the same file
 
@@ -53,6 +54,8 @@ type compiled struct {
 	apart []apartness // to be seen to before each start
 
 	maps  []mapFile  // written by the parent while the child waits
+	looks bool       // the child looks whether its parent lives, by a pidfd
+	mask  *uint64    // of a traced child's program; nil is the parent's thread's
 	files []*os.File // kept open
 
 	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
@@ -117,6 +120,9 @@ func (p *Plan) line(o *op) string {
 // flags are those of clone on a kernel with the features f.
 func (p *Plan) flags(f *FeatureSet) uint64 {
 	flags := p.cloneFlags | unix.CLONE_VM | unix.CLONE_VFORK | unix.CLONE_PARENT_SETTID
+	if p.traced && f.SharedMemory {
+		flags &^= unix.CLONE_VFORK // our thread has to answer its stops
+	}
 	if f.Clone3 {
 		flags |= unix.CLONE_PIDFD
 	}
@@ -135,9 +141,10 @@ func (p *Plan) flags(f *FeatureSet) uint64 {
 func (p *Plan) shares(f *FeatureSet) bool { return f.CloseRangeUnshare && !p.ownTable }
 
 // closed tells whether o has nothing left to close after opUnshareFiles. The
-// id map socket, which the plan does not know, may lie above top.
+// id map socket and the parent's pidfd, which the plan does not know, may lie
+// above top.
 func (p *Plan) closed(o *op, f *FeatureSet) bool {
-	return p.shares(f) && p.maps == nil && int(o.args[0].val) >= p.top
+	return p.shares(f) && !p.looks && int(o.args[0].val) >= p.top
 }
 
 // cloneFlagNames are the flags that a plan can have.

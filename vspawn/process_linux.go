@@ -280,19 +280,6 @@ func (p *Process) Close() error {
 	return nil
 }
 
-// stop leaves a child that is traced, and stopped by its exec, stopped without
-// a tracer. The thread must be the one that started it.
-func (p *Process) stop() error {
-	err := ignoringEINTR(func() error { return unix.Waitid(unix.P_PID, p.pid, nil, unix.WSTOPPED|unix.WEXITED|unix.WNOWAIT, nil) })
-	if err == nil {
-		err = ptraceDetach(p.pid, unix.SIGSTOP)
-	}
-	if err != nil {
-		return &Error{Step: "ptrace", Field: "StartStopped", Object: "PTRACE_DETACH", Err: err}
-	}
-	return nil
-}
-
 // discard reaps a child that has failed to become a program, and is dead or
 // dying.
 func (p *Process) discard() {

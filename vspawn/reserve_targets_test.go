@@ -164,7 +164,7 @@ func inModel(t *testing.T, open map[int]string, table map[int]int) bool {
 	}
 	defer low.giveBack()
 	in := new(instance)
-	in.fill(l, plan, f, -1, -1, low)
+	in.fill(l, plan, f, noLinks, -1, low)
 
 	had, closing := maps.Clone(open), map[int]bool{}
 	if low != nil {

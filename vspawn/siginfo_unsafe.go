@@ -59,12 +59,7 @@ func (i *siginfo) waitStatus() syscall.WaitStatus {
 	}
 }
 
-// ptraceDetach is PTRACE_DETACH with a signal for the child, which
-// unix.PtraceDetach can't pass.
-func ptraceDetach(pid int, s syscall.Signal) error {
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_DETACH, uintptr(pid), 0, uintptr(s), 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+// over tells of an end, and not of a stop.
+func (i *siginfo) over() bool {
+	return i.pid != 0 && (i.code == cldExited || i.code == cldKilled || i.code == cldDumped)
 }

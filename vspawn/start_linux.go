@@ -19,6 +19,12 @@ import (
 // signal, is killed by way of its user's id, which takes Linux 5.4 and an
 // fs.suid_dumpable other than 1. Once Start has returned, ctx is of no more
 // concern.
+//
+// A child that is stopped by SIGSTOP while it is on its way, as by one that is
+// sent to the whole process group, holds Start until SIGCONT comes to it, or ctx
+// ends; other stop signals wait for the program, as all signals do that can be
+// blocked. One of Ptrace or StartStopped is stopped in the end anyway, and does
+// not hold Start once it is traced.
 func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if ctx.Err() != nil {
 		return nil, &Error{Step: "start", Err: context.Cause(ctx)}
@@ -27,7 +33,7 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.stopped { // the thread that starts it also traces it
+	if p.traced { // the thread that starts it also traces it
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 	}
@@ -73,13 +79,19 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		return nil, err
 	}
 	defer low.giveBack()
-	sync, report := -1, -1
+	links, report := noLinks, -1
 	var maps *mapWriter
 	if p.maps != nil {
-		if maps, sync, err = newMapWriter(p, f); err != nil {
+		if maps, err = newMapWriter(p, f, &links); err != nil {
 			return nil, err
 		}
-		defer unix.Close(sync)
+	}
+	defer links.close()
+	if err := links.openParent(p, low); err != nil {
+		if maps != nil {
+			maps.sock.Close()
+		}
+		return nil, err
 	}
 	var reader *os.File
 	if !f.SharedMemory {
@@ -90,7 +102,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	}
 	in := instances.Get().(*instance)
 	defer instances.Put(in)
-	in.fill(l, p, f, sync, report, low)
+	in.fill(l, p, f, links, report, low)
 
 	dumpable.giveWay(ctx, p, f)
 	if p.inherits {
@@ -109,10 +121,14 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 	stop := killOnDone(ctx, p, f, in)
 	underWay.Add(1)
 	r := in.spawn()
-	underWay.Add(-1)
 	if p.inherits {
 		forking.leave(in)
 	}
+	var traceErr error
+	if p.traced && f.SharedMemory && !isErrno(r) {
+		traceErr = p.trace(in, f)
+	}
+	underWay.Add(-1)
 	runtime.KeepAlive(p)
 	if !f.SharedMemory {
 		unix.Close(report)
@@ -146,13 +162,9 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		proc.Kill()
 		proc.discard()
 		return nil, closedSince(int(in.prog.Pidfd))
-	}
-	if p.stopped {
-		if err := proc.stop(); err != nil {
-			proc.Kill()
-			proc.discard()
-			return nil, err
-		}
+	case traceErr != nil: // and the child is dead
+		proc.discard()
+		return nil, traceErr
 	}
 	return proc, nil
 }

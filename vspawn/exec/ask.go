@@ -184,5 +184,5 @@ func (c *Cmd) startError(ctx context.Context, err error) error {
 
 // born tells whether a start failed in the child.
 func born(e *vspawn.Error) bool {
-	return !slices.Contains([]string{"clone", "clone3", "start", "socketpair", "pipe2", "fcntl"}, e.Step) || e.Step == "fcntl" && e.Field != ""
+	return !slices.Contains([]string{"clone", "clone3", "start", "socketpair", "pidfd_open", "pipe2", "fcntl"}, e.Step) || e.Step == "fcntl" && e.Field != ""
 }

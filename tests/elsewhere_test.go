@@ -39,13 +39,13 @@ var elsewheres = []elsewhere{
 		"Features|FilesInherited|InheritFiles|FilesAboveLimit"},
 	{"without pidfds", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true},
-		"Features|Ends|Zombie|StoppedAndContinued|CancelAfter|ParentDiesJustBefore|TracedBesideWaiter"},
+		"Features|Ends|Zombie|StoppedAndContinued|CancelAfter|ParentDiesJustBefore|TracedPoll|TracedBesideWaiter"},
 	{"Linux 4.14", func() error {
 		return errors.Join(sayOldVersion(),
 			seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3, unix.SYS_CLOSE_RANGE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL))
 	}, vspawn.FeatureSet{SharedMemory: true},
 		"Features|Files|FilesInherited|FilesAboveLimit|Ends|StoppedAndContinued|Zombie|FailingStart|" +
-			"CancelStep|CancelAfter|ParentUnchanged|UserNamespace|SignalDuringStart|ParentDiesJustBefore|TracedSignalled"},
+			"CancelStep|CancelAfter|ParentUnchanged|UserNamespace|SignalDuringStart|ParentDiesJustBefore|TracedPoll|TracedSignalled"},
 	{"ordinary user", func() error {
 		if os.Getuid() != 0 {
 			return nil

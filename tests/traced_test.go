@@ -358,6 +358,42 @@ var besideWaiterHelper = helper.New("beside-waiter", func(args []string) int {
 	return 0
 })
 
+// Poll and WaitFor take no stop of a traced child for its end, nor do they take
+// it from who asks for stops; and Wait waits on.
+func TestTracedPoll(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	p, err := vspawn.Start(t.Context(), tiny.Exit(t, 3), nil, &vspawn.Attr{Ptrace: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if s, err := p.Poll(); s != nil || err != nil {
+			t.Errorf("Poll says %v, %v of one that is stopped", s, err)
+		}
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if s, err := p.WaitFor(short, vspawn.Exited); s != nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("WaitFor(Exited) says %v, %v of one that is stopped", s, err)
+	}
+	short, cancel = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if s, err := p.Wait(short); s != nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Wait says %v, %v of one that is stopped", s, err)
+	}
+	long, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := checkStopped(long, p, &vspawn.Attr{Ptrace: true}); err != nil {
+		t.Error(err)
+	}
+	if err := unix.PtraceDetach(p.Pid()); err != nil {
+		t.Error(err)
+	}
+	endsBy(t, p, "exit status 3")
+}
+
 // StartStopped takes from a program what its set-user-ID bit would give it, as
 // its documentation says: the kernel gives nothing to one that is traced by
 // someone without CAP_SYS_PTRACE.

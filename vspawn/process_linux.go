@@ -154,9 +154,7 @@ func (p *Process) watch() (<-chan struct{}, error) {
 // waitByThread closes ended when the child has ended. A wait that the system
 // refuses is no end: those who wait are told, and the next one tries again.
 func (p *Process) waitByThread(ended chan struct{}) {
-	err := ignoringEINTR(func() error {
-		return unix.Waitid(unix.P_PID, p.pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-	})
+	err := p.waitDead()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.alone { // it is over, and ended closed
@@ -175,10 +173,16 @@ func (p *Process) reap() (*State, error) {
 	if p.over() {
 		return p.result()
 	}
-	if err := p.waitid(unix.WEXITED, &p.state); err != nil {
+	var s State
+	err := p.waitid(unix.WEXITED, &s)
+	for err == nil && s.Stopped() { // a traced one, which is being killed
+		err = p.waitid(unix.WEXITED, &s)
+	}
+	if err != nil {
 		p.lost(err)
 		return nil, err
 	}
+	p.state = s
 	p.release()
 	return p.result()
 }

@@ -205,3 +205,16 @@ func (t *tracee) end() {
 func (t *tracee) setMask(set uint64) error { return ptraceSetMask(t.pid, set) }
 
 func setOf(s syscall.Signal) uint64 { return 1 << (s - 1) }
+
+// waitDead waits for the end of a child that has no pidfd. Of a traced one the
+// kernel tells the stops as well, and they stay there for others to take.
+func (p *Process) waitDead() error {
+	for {
+		var info siginfo
+		err := ignoringEINTR(func() error { return waitid(unix.P_PID, p.pid, &info, unix.WEXITED|unix.WNOWAIT, nil) })
+		if err != nil || info.over() {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -64,7 +64,14 @@ func (p *Process) poll(changes int) (*State, error) {
 		return p.result()
 	}
 	s := new(State)
-	err := p.waitid(changes|unix.WNOHANG, s)
+	err := p.waitid(changes|unix.WNOHANG|unix.WNOWAIT, s)
+	if err == nil && (s.pid == 0 || s.Stopped() && changes&Stopped == 0) {
+		return nil, nil // a traced child's stop, of which the kernel tells who asks for the end
+	}
+	if err == nil {
+		*s = State{}
+		err = p.waitid(changes|unix.WNOHANG, s)
+	}
 	if errors.Is(err, unix.ECHILD) && changes&Exited == 0 {
 		// So the kernel answers where there is nothing left but the end.
 		err = p.waitid(unix.WEXITED|unix.WNOWAIT|unix.WNOHANG, s)

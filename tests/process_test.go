@@ -461,12 +461,23 @@ func TestPdeathsigOfThread(t *testing.T) {
 	thread := make(chan int)
 	var p *vspawn.Process
 	var err error
-	go onSecondThread(func() {
-		runtime.LockOSThread() // once more than it is unlocked, so the thread ends
-		p, err = start(t, waitHelper.Argv(), &vspawn.Attr{Pdeathsig: unix.SIGKILL,
-			Files: []vspawn.File{{Child: 0, File: r}, {Child: 2, Parent: 2}}})
-		thread <- unix.Gettid()
-	})
+	go func() {
+		for {
+			before := unix.Gettid()
+			p, err = start(t, waitHelper.Argv(), &vspawn.Attr{Pdeathsig: unix.SIGKILL,
+				Files: []vspawn.File{{Child: 0, File: r}, {Child: 2, Parent: 2}}})
+			// Not before: a child of a goroutine that is locked is its thread's.
+			runtime.LockOSThread() // and no unlock, so the thread ends
+			if err != nil || before == unix.Gettid() && before != unix.Getpid() {
+				thread <- unix.Gettid()
+				return
+			}
+			runtime.UnlockOSThread()
+			p.Kill()
+			reap(p)
+			time.Sleep(time.Millisecond)
+		}
+	}()
 	tid := <-thread
 	if err != nil {
 		t.Fatal(err)

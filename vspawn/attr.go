@@ -193,9 +193,13 @@ type Attr struct {
 	// Pdeathsig is sent to the child when the parent dies (prctl(2),
 	// PR_SET_PDEATHSIG). The kernel means the parent's thread; such a child
 	// is therefore started from a thread that lives as long as the process,
-	// so that it does not die with some goroutine's (golang/go#27505). One with
-	// Ptrace is started from the thread that calls Start, and gets the signal
-	// when that ends.
+	// so that it does not die with some goroutine's (golang/go#27505).
+	//
+	// But a goroutine that is locked to its thread (runtime.LockOSThread) may
+	// have changed that thread, its namespaces, filters or priorities, and its
+	// child is to have the same: it is started from that very thread, and gets
+	// the signal when the thread ends, be it before the process. So is one with
+	// Ptrace.
 	//
 	// A child whose parent is dead before it could ask for the signal ends. In a
 	// new PID namespace that takes a pidfd (Linux 5.3). The kernel clears the

@@ -33,6 +33,7 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	lasting := p.pdeathsig && !lockedThread()
 	if p.traced { // the thread that starts it also traces it
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -41,7 +42,7 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 		return nil, err
 	}
 	start := p.start
-	if p.pdeathsig {
+	if lasting {
 		start = p.startLasting
 	}
 	proc, err := start(ctx, f)

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"bytes"
 	"context"
 	"runtime"
 	"sync"
@@ -41,4 +42,29 @@ func onLastingThread(f func()) {
 	lasting.Lock()
 	lasting.idle = append(lasting.idle, thread)
 	lasting.Unlock()
+}
+
+// lockedThread tells whether the goroutine is locked to its thread. What a thread has
+// of its own, namespaces, filters, a domain of Landlock, credentials, only such a
+// goroutine can rely on, and so can its children.
+//
+// The runtime says it nowhere but in the head of a stack's print. If it does so
+// no more, which is looked at first, every goroutine passes for a locked one.
+func lockedThread() bool { return !headTells() || headSaysLocked() }
+
+var headTells = sync.OnceValue(func() bool {
+	said := make(chan bool)
+	go func() {
+		before := headSaysLocked()
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		said <- !before && headSaysLocked()
+	}()
+	return <-said
+})
+
+func headSaysLocked() bool {
+	var b [256]byte
+	head, _, _ := bytes.Cut(b[:runtime.Stack(b[:], false)], []byte("\n"))
+	return bytes.Contains(head, []byte(", locked to thread"))
 }

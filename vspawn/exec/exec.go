@@ -12,7 +12,7 @@
 //   - A context that ends while the command is still on its way to exec kills
 //     it, and Start returns.
 //   - SysProcAttr.Pdeathsig means the process, not the thread that called
-//     Start.
+//     Start, unless the goroutine is locked to it.
 //   - SysProcAttr.Chroot without Dir starts the command in "/" of the new root.
 //
 // Elsewhere the package is os/exec itself, and a command with an Attr doesn't

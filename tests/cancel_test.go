@@ -60,7 +60,7 @@ func TestCancelOther(t *testing.T) {
 // how many.
 var otherHelper = helper.New("other", func(args []string) int {
 	rounds, _ := strconv.Atoi(args[1])
-	err := errors.Join(cancelHanging(), cancelAnyTime(args[0], rounds))
+	err := errors.Join(cancelHanging(args[0]), cancelAnyTime(args[0], rounds))
 	if left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); left != unix.ECHILD {
 		err = errors.Join(err, fmt.Errorf("a child is left: %v", left))
 	}
@@ -74,8 +74,8 @@ var otherHelper = helper.New("other", func(args []string) int {
 var another = vspawn.Attr{UID: vspawn.Ptr(65534), GID: vspawn.Ptr(65534), KeepGroups: true}
 
 // cancelHanging cancels a start whose child waits in exec for a lease to be
-// given back.
-func cancelHanging() error {
+// given back. The program would then be another, which ends.
+func cancelHanging(ends string) error {
 	dir, err := os.MkdirTemp("", "other-")
 	if err != nil {
 		return err
@@ -85,7 +85,7 @@ func cancelHanging() error {
 		return err
 	}
 	path := filepath.Join(dir, "program")
-	if err := os.WriteFile(path, []byte("#!/proc/self/exe"), 0o755); err != nil {
+	if err := os.WriteFile(path, []byte("#!"+ends), 0o755); err != nil {
 		return err
 	}
 	f, err := os.Open(path)

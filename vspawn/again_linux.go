@@ -3,6 +3,7 @@ package vspawn
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -24,38 +25,120 @@ func (p *Plan) passing(err error, f *FeatureSet) bool {
 			return ok
 		}
 	}
-	return errors.Is(err, unix.ETXTBSY)
+	return busy(err)
 }
+
+// busy tells whether the program was being written to.
+func busy(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Err == unix.ETXTBSY && strings.HasPrefix(e.Step, "execve")
+}
+
+// For how long a start is tried again: in any case, and while there may be
+// someone who lets go of the program.
+const (
+	againShort = 50 * time.Millisecond
+	againLong  = time.Second
+)
 
 // startAgain tries again when an error is passing. A program was being written
 // to: most often the writer has closed it already, and only a child on its way
 // to its own exec still has a copy of the descriptor (golang/go#22315): one of
 // ours, or one of syscall.ForkExec's, which holds ForkLock meanwhile. An error
-// that stays is returned within a second or two.
+// that stays is returned within a second. What is done once for all, though the
+// child has failed, is not done again.
 func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context.Context, *FeatureSet) (*Process, error), err error) (*Process, error) {
+	if !p.passing(err, f) || p.leaves(err) {
+		return nil, err
+	}
 	var proc *Process
-	pause := 50 * time.Microsecond
-	if !errors.Is(err, unix.ETXTBSY) && p.passing(err, f) {
+	if !busy(err) {
 		dumpable.wanted.Add(1)
 		defer dumpable.wanted.Add(-1)
 	}
-	for tries := 0; p.passing(err, f) && pause < time.Second; tries++ {
-		// A child that has let its parent go on may not have closed its files yet,
-		// and on a busy machine be kept from it for a while.
-		if tries >= 10 && underWay.Load() == 0 && errors.Is(err, unix.ETXTBSY) {
+	began := time.Now()
+	for pause := 50 * time.Microsecond; p.passing(err, f); pause = min(2*pause, 10*time.Millisecond) {
+		took := time.Since(began)
+		if took > againLong || took > againShort && busy(err) && !p.letGo() {
 			break
-		}
-		if errors.Is(err, unix.ETXTBSY) {
-			syscall.ForkLock.RLock()   // waits for a ForkExec under way
-			syscall.ForkLock.RUnlock() //lint:ignore SA2001 that is all
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, err
+			return nil, cancelled(ctx, err)
 		}
-		pause *= 2
 		proc, err = start(ctx, f)
 	}
 	return proc, err
+}
+
+// letGo tells whether someone may still let go of the program: a child that is
+// under way, or one that has let its parent go on but has not yet closed its
+// files, from which a busy machine may keep it for a while.
+func (p *Plan) letGo() bool {
+	if underWay.Load() > 0 {
+		return true
+	}
+	if !syscall.ForkLock.TryRLock() {
+		return true // a ForkExec is under way
+	}
+	syscall.ForkLock.RUnlock()
+	return heldByChild(p.path())
+}
+
+// cancelled is the error of a start that was given up after it had failed with
+// err.
+func cancelled(ctx context.Context, err error) error {
+	c := &Error{Step: "start", Err: context.Cause(ctx)}
+	var e *Error
+	if errors.As(err, &e) {
+		c.Step, c.Field, c.Object = e.Step, e.Field, e.Object
+	}
+	return c
+}
+
+// leaves tells whether a child that has failed with err may have done what stays
+// when it is gone, or can't be done twice.
+func (p *Plan) leaves(err error) bool {
+	elsewhere := p.cloneFlags&unix.CLONE_NEWNS != 0 // it has mounts of its own
+	moved := elsewhere                              // or another root or directory
+	for i := range p.ops {
+		o := &p.ops[i]
+		switch {
+		case o.field == "OOMScoreAdj" && !busy(err):
+			return false // it came no further
+		case strings.HasPrefix(o.field, "Syscalls["), o.field == "ControllingTTY": // a leader's end hangs the terminal up
+			return true
+		case o.nr == unix.SYS_UNSHARE:
+			elsewhere = elsewhere || o.args[0].val&unix.CLONE_NEWNS != 0
+			moved = true
+		case o.nr == unix.SYS_MOUNT && strings.HasPrefix(o.field, "Mounts") && !elsewhere:
+			return true
+		case o.nr == unix.SYS_SETNS, o.nr == unix.SYS_CHROOT, o.nr == unix.SYS_CHDIR, o.nr == unix.SYS_FCHDIR:
+			moved = true
+		case o.nr == unix.SYS_OPENAT && strings.HasPrefix(o.field, "Files[") && opened(o, moved):
+			return true
+		}
+	}
+	return false
+}
+
+// opened tells whether it may be noticed that o has opened a file: that of a
+// FIFO is, for one. moved says that it may not be the file which we find.
+func opened(o *op, moved bool) bool {
+	path, _ := o.object.(string)
+	if o.args[2].val&(unix.O_CREAT|unix.O_EXCL|unix.O_TRUNC) != 0 {
+		return true
+	}
+	var st unix.Stat_t
+	if moved || unix.Stat(path, &st) != nil {
+		return true
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR:
+		return false
+	case unix.S_IFCHR:
+		return st.Rdev != unix.Mkdev(1, 3) // /dev/null
+	}
+	return true
 }

@@ -35,8 +35,11 @@ func addNofile(c *compiler) error {
 			return nil
 		}
 	}
-	if r, raised := raisedNofile(); raised {
+	if r, raised := nofileAtStart(); raised {
+		// Whether it is that still, each start looks.
 		c.rlimit("", r)
+		o := &c.plan.ops[len(c.plan.ops)-1]
+		o.kind, o.args[2].kind = opNofile, argNofile
 	}
 	return nil
 }

@@ -210,6 +210,8 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report 
 			v = in.mem.str("/proc/self/fd/" + itoa(low.spare(p, int(x.arg.val))))
 		case argSpareRule:
 			v = in.mem.bytes(x.arg.show.(pathRule).bytes(low.spare(p, int(x.arg.val))))
+		case argNofile:
+			v = x.arg.ifRaised()
 		case argTop:
 			x.arg.val = uintptr(low.top(p))
 			v = max(x.arg.val, uintptr(links.top()))

@@ -6,18 +6,28 @@ import (
 	"github.com/vspawn/vspawn/vspawn/internal/nofile"
 )
 
-// raisedNofile tells whether the limit of descriptors is still the one that
-// the runtime has raised, and what it was before. The runtime sets the soft
-// limit one below the hard one, to tell its own doing from others' (package
-// syscall, rlimit.go).
-func raisedNofile() (was Rlimit, raised bool) {
-	var now unix.Rlimit
-	if unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil {
-		return Rlimit{}, false
-	}
+// nofileAtStart is the limit of descriptors that the process was started with,
+// and whether the runtime has raised it. That sets the soft limit one below the
+// hard one, to tell its own doing from others' (package syscall, rlimit.go).
+func nofileAtStart() (was Rlimit, raised bool) {
 	was = Rlimit{Resource: unix.RLIMIT_NOFILE, Soft: nofile.Start.Soft, Hard: nofile.Start.Hard}
-	raised = was.Hard != 0 && was.Soft < was.Hard-1 && now.Max == was.Hard && now.Cur == was.Hard-1
-	return was, raised
+	return was, was.Hard != 0 && was.Soft < was.Hard-1
+}
+
+// raisedNofile tells whether the limit is still the one that the runtime has
+// raised.
+func raisedNofile() bool {
+	was, raised := nofileAtStart()
+	var now unix.Rlimit
+	return raised && unix.Getrlimit(unix.RLIMIT_NOFILE, &now) == nil && now.Max == was.Hard && now.Cur == was.Hard-1
+}
+
+// ifRaised is the address of the limit, for prlimit64, or NULL, which sets none.
+func (a arg) ifRaised() uintptr {
+	if raisedNofile() {
+		return a.val
+	}
+	return 0
 }
 
 // raisesNofile tells whether it takes a privilege to set r.

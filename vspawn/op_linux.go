@@ -37,6 +37,7 @@ const (
 	opScheduler               // with the parent's nice value
 	opLowerOOMScoreAdj        // if the plan's is below the parent's
 	opRaiseOOMScoreAdj        // if it is not
+	opNofile                  // prlimit64 with the limit that the runtime has raised, if it has
 )
 
 // An arg is an argument of an op.
@@ -65,6 +66,7 @@ const (
 	argSpare                    // the spare number val, or what the parent holds in its place
 	argSparePath                // address of its name below /proc
 	argSpareRule                // address of the pathRule in show, with it
+	argNofile                   // val, or NULL if the runtime's limit is not the one that is in force
 )
 
 // Words of a Program.

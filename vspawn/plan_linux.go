@@ -113,6 +113,8 @@ func (p *Plan) line(o *op) string {
 		return o.name + "(" + itoa(p.top) + ", " + arg{val: lastDescriptor}.String() + ", CLOSE_RANGE_UNSHARE)"
 	case o.kind == opCloseRange && p.closed(o, full):
 		return ""
+	case o.kind == opNofile && !raisedNofile():
+		return ""
 	}
 	return o.String()
 }

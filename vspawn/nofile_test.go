@@ -1,0 +1,80 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/vspawn/internal/nofile"
+)
+
+// nofileChild prints the limit of descriptors that it was started with.
+var nofileChild = helper.New("nofileChild", func([]string) int {
+	fmt.Println(nofile.Start.Soft, nofile.Start.Hard)
+	return 0
+})
+
+// nofileParent starts the child by one plan for each of two limits, compiled
+// while that is in force, while each of them is.
+var nofileParent = helper.New("nofileParent", func([]string) int {
+	argv := nofileChild.Argv()
+	limits := []uint64{nofile.Start.Hard - 1, nofile.Start.Hard - 30} // the runtime's, and another
+	set := func(soft uint64) {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: soft, Max: nofile.Start.Hard}); err != nil {
+			panic(err)
+		}
+	}
+	for _, before := range limits {
+		set(before)
+		plan, err := Compile(argv[0], argv, nil)
+		if err != nil {
+			return complain(err)
+		}
+		for _, soft := range limits {
+			set(soft)
+			p, err := plan.Start(context.Background())
+			if err == nil {
+				_, err = p.Wait(context.Background())
+			}
+			if err != nil {
+				return complain(err)
+			}
+		}
+	}
+	return 0
+}, nofileChild)
+
+// Which limit of descriptors a child gets depends on the one that is in force
+// when it is started, not on that of the moment when the plan was compiled.
+func TestNofileAfterCompile(t *testing.T) {
+	helper.SkipEmulated(t, "limits of its own")
+	const soft, hard = 100, 150
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	p := startHelper(t, &Attr{
+		Files:   []File{{Child: 0, Parent: 0}, {Child: 1, File: w}, {Child: 2, Parent: 2}},
+		Rlimits: []Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: soft, Hard: hard}},
+	}, nofileParent)
+	w.Close()
+	if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
+		t.Fatal(s, err)
+	}
+	for _, compiled := range []string{"raised", "set"} {
+		for i, want := range []string{"100 150", "120 150"} {
+			var gotSoft, gotHard int
+			fmt.Fscan(r, &gotSoft, &gotHard)
+			if got := fmt.Sprint(gotSoft, " ", gotHard); got != want {
+				t.Errorf("compiled while it was %s, started while it was %s: limits %s, want %s", compiled, []string{"raised", "set"}[i], got, want)
+			}
+		}
+	}
+}

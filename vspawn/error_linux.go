@@ -8,30 +8,72 @@ import (
 
 // createError is why there is no child.
 func (in *instance) createError(p *Plan, r uintptr) error {
-	e := &Error{Step: "clone", Object: flagNames(p.cloneFlags), Err: unix.Errno(-r)}
+	e := &Error{Step: "clone", Err: unix.Errno(-r)}
 	if in.prog.Create.Nr == unix.SYS_CLONE3 {
 		e.Step = "clone3"
 	}
-	if e.Object != "" {
-		e.Field = "Cloneflags"
+	namespaces := p.cloneFlags &^ unix.CLONE_INTO_CGROUP
+	if p.cloneFlags != namespaces {
+		if hint := cgroupHint(e.Err, namespaces); hint != "" {
+			e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), hint
+			return e
+		}
 	}
 	switch e.Err {
 	case unix.EAGAIN:
 		e.Hint = "a limit on the number of processes is reached: RLIMIT_NPROC, the cgroup's pids.max or kernel.pid_max"
+		return e
+	case unix.EMFILE, unix.ENFILE:
+		e.Hint = "the pidfd takes a descriptor: RLIMIT_NOFILE or fs.file-max is reached"
+		return e
+	case unix.ENOMEM:
+		return e
+	}
+	if namespaces == 0 {
+		return e
+	}
+	e.Field, e.Object = "Cloneflags", flagNames(namespaces)
+	switch e.Err {
 	case unix.EPERM:
-		if p.cloneFlags != 0 {
-			e.Hint = "new namespaces need CAP_SYS_ADMIN, or CLONE_NEWUSER beside them where the system allows it"
-		}
+		e.Hint = "new namespaces need CAP_SYS_ADMIN, or CLONE_NEWUSER beside them where the system allows it"
 	case unix.ENOSPC:
 		e.Hint = "a limit on the number of nested namespaces is reached: /proc/sys/user/max_*_namespaces"
-	case unix.EBADF:
-		e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), "it must be a directory of a cgroup v2 file system"
-	case unix.E2BIG:
-		e.Field, e.Object, e.Hint = "Cgroup", itoa(p.cgroup), "needs Linux 5.7 (CLONE_INTO_CGROUP)"
+		if p.cloneFlags != namespaces {
+			e.Hint += ", or the cgroup has no CPU"
+		}
 	case unix.EINVAL:
 		e.Hint = "the kernel does not have, or does not allow together, what Cloneflags and Cgroup ask for"
 	}
 	return e
+}
+
+// cgroupHint is what may be done about an error that is the cgroup's, or "" for
+// one that may be another's, such as the new namespaces' (kernel/cgroup,
+// cgroup_css_set_fork).
+func cgroupHint(err error, namespaces uint64) string {
+	switch err {
+	case unix.EBADF:
+		return "it must be a directory of a cgroup v2 file system"
+	case unix.E2BIG:
+		return "needs Linux 5.7 (CLONE_INTO_CGROUP)"
+	case unix.ENOENT, unix.ENODEV:
+		return "it has been removed, or is outside our cgroup namespace"
+	case unix.EBUSY:
+		return "it gives controllers to those below it (cgroup.subtree_control), so it can't have processes itself"
+	case unix.EOPNOTSUPP:
+		return "it is in a threaded subtree, or is one that is not valid (cgroup.type)"
+	case unix.EACCES:
+		return "it takes the right to write its cgroup.procs, and that of the nearest cgroup which holds ours too"
+	}
+	switch {
+	case namespaces != 0:
+		return ""
+	case err == unix.EINVAL:
+		return "needs Linux 5.7 (CLONE_INTO_CGROUP)"
+	case err == unix.ENOSPC:
+		return "it has no CPU (cpuset.cpus.effective)"
+	}
+	return ""
 }
 
 // failure is what the failing step ended in.

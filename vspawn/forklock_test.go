@@ -209,31 +209,53 @@ func TestForkLockPassedOn(t *testing.T) {
 	}
 }
 
-// While another has the lock, a start that needs it can be cancelled.
+// While another has the lock, a start that needs it can be cancelled. It leaves
+// no descriptor.
 func TestForkLockCancelled(t *testing.T) {
-	argv := exits(t, 0)
-	syscall.ForkLock.RLock()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cause := errors.New("enough")
-	go func() {
-		for waits := false; !waits; runtime.Gosched() {
-			forking.mu.Lock()
-			waits = len(forking.waiting) > 0
-			forking.mu.Unlock()
-		}
-		cancel(cause)
-	}()
-	err := inTime(func() error {
-		_, err := Start(ctx, argv[0], argv, &Attr{InheritFiles: true})
-		return err
-	})
-	syscall.ForkLock.RUnlock()
-	if !errors.Is(err, cause) {
-		t.Errorf("got %v, want %v", err, cause)
-	}
-	p := startArgv(t, &Attr{InheritFiles: true}, argv) // the lock is left in order
-	if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
-		t.Error(s, err)
+	for _, k := range lesserKernels {
+		withFeatures(t, k.name, k.change, func(t *testing.T) {
+			argv := exits(t, 0)
+			start := func(ctx context.Context) (*Process, error) {
+				return Start(ctx, argv[0], argv, &Attr{InheritFiles: true})
+			}
+			fds := func() int {
+				dir, err := os.ReadDir("/proc/self/fd")
+				if err != nil {
+					t.Fatal(err)
+				}
+				return len(dir)
+			}
+			before := fds()
+			syscall.ForkLock.RLock()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cause := errors.New("enough")
+			go func() {
+				for waits := false; !waits; runtime.Gosched() {
+					forking.mu.Lock()
+					waits = len(forking.waiting) > 0
+					forking.mu.Unlock()
+				}
+				cancel(cause)
+			}()
+			err := inTime(func() error {
+				_, err := start(ctx)
+				return err
+			})
+			syscall.ForkLock.RUnlock()
+			if !errors.Is(err, cause) {
+				t.Errorf("got %v, want %v", err, cause)
+			}
+			if after := fds(); after != before {
+				t.Errorf("%d descriptors are open, there were %d", after, before)
+			}
+			p, err := start(t.Context()) // the lock is left in order
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err := p.Wait(t.Context()); err != nil || !s.Success() {
+				t.Error(s, err)
+			}
+		})
 	}
 }
 

@@ -111,6 +111,9 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 			if maps != nil {
 				maps.sock.Close()
 			}
+			if report >= 0 {
+				unix.Close(report)
+			}
 			return nil, err
 		}
 	}

@@ -68,10 +68,6 @@ func (p *Plan) supported(f *FeatureSet) error {
 }
 
 func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
-	l, err := p.load(f)
-	if err != nil {
-		return nil, err
-	}
 	if err := p.filesOpen(); err != nil {
 		return nil, err
 	}
@@ -80,6 +76,10 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 		return nil, err
 	}
 	defer low.giveBack()
+	l, err := p.load(f)
+	if err != nil {
+		return nil, err
+	}
 	links, report := noLinks, -1
 	var maps *mapWriter
 	if p.maps != nil {

@@ -143,11 +143,15 @@ type task struct {
 	Pack, Suite string
 	Dir         string   // with what the suite has put there
 	Exit        []string // a command that ends with status 7
+	Zero        []string // with status 0
 	Sleep       []string // one that sleeps
 	Puppet      []string // one of a puppet
 	UID         int      // to become before, if it is not 0
 	Step        int      // of the pairs, each Step-th is tried
 }
+
+// emulated tells whether this is qemu-user.
+func (t *task) emulated() bool { return len(t.Exit) > 1 }
 
 // A suite are cases that can be run in a helper.
 type suite struct {
@@ -293,14 +297,15 @@ func without(label, text string) (rest string) {
 // has to show where it is tried.
 func compare(t *testing.T, job task, intents []intent, all bool) {
 	t.Helper()
+	start := time.Now()
 	results := map[string]chan []answer{}
 	for name := range packs {
-		results[name] = make(chan []answer, 1)
+		result := make(chan []answer, 1)
+		results[name] = result
 		j := job
 		j.Pack = name
-		go func() { results[name] <- answers(t, j) }()
+		go func() { result <- answers(t, j) }()
 	}
-	start := time.Now()
 	own, std := <-results["own"], <-results["std"]
 	shown := map[string]bool{}
 	differ := 0
@@ -340,7 +345,8 @@ func newTask(t *testing.T, suite string) task {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	job := task{Suite: suite, Dir: dir, Exit: helper.Emulate(tiny.Exit(t, 7)), Sleep: helper.Emulate(tiny.Sleep(t)), Puppet: tiny.Argv(t), Step: 1}
+	job := task{Suite: suite, Dir: dir, Exit: helper.Emulate(tiny.Exit(t, 7)), Zero: helper.Emulate(tiny.Exit(t, 0)),
+		Sleep: helper.Emulate(tiny.Sleep(t)), Puppet: tiny.Argv(t), Step: 1}
 	puppet, err := os.ReadFile(job.Puppet[len(job.Puppet)-1])
 	if err != nil {
 		t.Fatal(err)

@@ -54,9 +54,12 @@ func TestLockDir(t *testing.T) {
 	if _, err := LockDir(ctx, dir, cancel); !errors.Is(err, context.Canceled) {
 		t.Errorf("error: %v", err)
 	}
-	time.AfterFunc(100*time.Millisecond, unlock)
 	waited := false
-	unlock, err = LockDir(t.Context(), dir, func() { waited = true })
+	free := unlock
+	unlock, err = LockDir(t.Context(), dir, func() {
+		waited = true
+		free()
+	})
 	if err != nil || !waited {
 		t.Fatalf("waited: %v, %v", waited, err)
 	}

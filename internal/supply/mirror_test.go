@@ -126,7 +126,7 @@ func (m *testMirror) setHook(hook func(w http.ResponseWriter, r *http.Request) b
 }
 
 func (m *testMirror) mirror() Mirror {
-	return Mirror{URI: m.server.URL, Keyring: m.keyring, Tries: 3, Pause: time.Millisecond, Timeout: time.Second}
+	return Mirror{URI: m.server.URL, Keyring: m.keyring, Tries: 3, Pause: time.Millisecond, Timeout: 30 * time.Second}
 }
 
 // store is a new one that knows no other mirror. Its name has a space.
@@ -436,7 +436,7 @@ func (w *lineWriter) Write(b []byte) (int, error) {
 func until(t *testing.T, lines <-chan string, text string) string {
 	t.Helper()
 	var all []string
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		select {
 		case line, ok := <-lines:
@@ -448,7 +448,7 @@ func until(t *testing.T, lines <-chan string, text string) string {
 				return line
 			}
 		case <-deadline:
-			t.Fatalf("no line of the child's has %q in 30 s:\n%s", text, strings.Join(all, "\n"))
+			t.Fatalf("no line of the child's has %q in a minute:\n%s", text, strings.Join(all, "\n"))
 		}
 	}
 }

@@ -42,6 +42,7 @@ type siege struct {
 	credible  bool // by vspawn/exec, with a Credential
 	cancelled bool
 	many      bool // several goroutines
+	beside    bool // os/exec is at work as well, which turns nothing on itself
 	undone    bool // something keeps turning the dumpable flag on: the control
 }
 
@@ -67,6 +68,7 @@ func sieges() []siege {
 		{name: "another user, failing", attr: other(), path: "/no/such/program"},
 		{name: "another user, cancelled", attr: other(), cancelled: true},
 		{name: "Credential", credible: true},
+		{name: "another user, beside os/exec", attr: other(), beside: true},
 		{name: "the same user, fewer capabilities", attr: lesser, same: true},
 		{name: "the same user, a user namespace", attr: mapped, same: true},
 		{name: "control", attr: slow, undone: true},
@@ -252,6 +254,9 @@ func (w *siege) run(path, long string) (starts int64) {
 			}
 		}()
 	}
+	if w.beside {
+		defer besides(path)()
+	}
 	workers := 1
 	if w.many {
 		workers = 4
@@ -267,6 +272,35 @@ func (w *siege) run(path, long string) (starts int64) {
 	}
 	all.Wait()
 	return n.Load() - int64(workers)
+}
+
+// besides has os/exec start children of another user, one after the other, and
+// between them, when none is under way, makes the process dumpable again: without
+// vspawn no one could read it. Its children take a while to their exec.
+func besides(path string) (end func()) {
+	var over atomic.Bool
+	done := make(chan struct{})
+	long := make([]string, 1000)
+	for i := range long {
+		long[i] = strings.Repeat("x", 1000)
+	}
+	go func() {
+		defer close(done)
+		for !over.Load() {
+			if err := vspawn.SetDumpable(1); err != nil {
+				panic(err)
+			}
+			cmd := osexec.Command(path, long...)
+			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			if err := cmd.Run(); err != nil {
+				panic(err)
+			}
+		}
+	}()
+	return func() {
+		over.Store(true)
+		<-done
+	}
 }
 
 // start starts one child.

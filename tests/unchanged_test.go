@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
@@ -32,10 +33,27 @@ func readParent(t *testing.T) *parent {
 	for _, e := range entries {
 		p.Open = append(p.Open, e.Name())
 	}
-	if p.Dumpable, err = unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err != nil {
+	p.Dumpable = flag(t)
+	return p
+}
+
+// flagIs waits for the flag to come back, which it does when no other child,
+// os/exec's, can be on its way.
+func flagIs(t *testing.T, want int) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); flag(t) != want && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// flag is our dumpable flag.
+func flag(t *testing.T) int {
+	t.Helper()
+	v, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	if err != nil {
 		t.Fatal("PR_GET_DUMPABLE: ", err)
 	}
-	return p
+	return v
 }
 
 // The parent's dumpable flag, working directory, umask, signal mask,
@@ -48,6 +66,7 @@ func TestParentUnchanged(t *testing.T) {
 	warmUp(t)
 	check := func(t *testing.T, k spawnKind, wantDumpable int) {
 		attr, _ := k.setUp(t)
+		flagIs(t, wantDumpable)
 		before := readParent(t)
 		equal(t, "dumpable flag before", before.Dumpable, wantDumpable)
 		for _, path := range []string{program, "/no/such/program"} {
@@ -58,6 +77,7 @@ func TestParentUnchanged(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		flagIs(t, wantDumpable)
 		after := readParent(t)
 		was, is := reflect.ValueOf(before.state), reflect.ValueOf(after.state)
 		for i := range was.NumField() {

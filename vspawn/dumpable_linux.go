@@ -35,6 +35,7 @@ type dumpableFlag struct {
 	was     int    // before the first of them
 	ids     [2]int // effective ones, at that time
 	turns   int    // how often the last of the foreign ones has left
+	pending bool   // it comes back when os/exec's children let it
 
 	wanted atomic.Int32 // starts under way that can't go on while it is off
 }
@@ -58,7 +59,7 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 	h.foreign = born || p.credentials && p.maps == nil
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.off++; d.off == 1 {
+	if d.off++; d.off == 1 && !d.pending {
 		d.was, d.ids = d.get(), effectiveIDs()
 	}
 	// One with id maps has it when they are written.
@@ -92,7 +93,9 @@ func (d *dumpableFlag) giveWay(ctx context.Context, p *Plan, f *FeatureSet) {
 
 // mayLend tells whether the flag can be on for a moment, for a file below /proc that
 // is root's else. A flag of 2 can't be asked for, and makes it root's anyway.
-func (d *dumpableFlag) mayLend() bool { return d.foreign == 0 && d.was == 1 && !rootFilesAreOurs() }
+func (d *dumpableFlag) mayLend() bool {
+	return d.foreign == 0 && !d.pending && d.was == 1 && !rootFilesAreOurs()
+}
 
 // lend turns the flag on for a child that has its id maps and is to write its own
 // file below /proc next. It turns it off itself.
@@ -111,7 +114,7 @@ func (d *dumpableFlag) turn() (n int, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	was := d.was
-	if d.off == 0 {
+	if d.off == 0 && !d.pending {
 		was = d.get()
 	}
 	return d.turns, was == 1 && !rootFilesAreOurs()
@@ -142,6 +145,8 @@ func (d *dumpableFlag) leave(h hold) {
 		}
 	}
 	switch d.off--; {
+	case d.off == 0 && d.was == 1 && privileged():
+		d.restoreBeside()
 	case d.off == 0:
 		d.restore()
 	case h.lends:
@@ -203,7 +208,7 @@ func (s *sharer) leave() {
 func (d *dumpableFlag) own(h *hold, open func() error) (others bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.off == 0 || !d.mayLend() {
+	if d.off == 0 && !d.pending || !d.mayLend() {
 		others = d.foreign > 1 || d.foreign == 1 && !h.foreign
 		return others && d.was == 1, open()
 	}
@@ -228,7 +233,7 @@ func SetDumpable(flag int) error {
 	d := &dumpable
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.off > 0 {
+	if d.off > 0 || d.pending {
 		d.was, d.ids = flag, effectiveIDs()
 		return nil
 	}

@@ -1,0 +1,120 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
+)
+
+// The flag does not come back while a child of os/exec's may share our memory:
+// neither while os/exec waits for one, nor when that has let its parent go on. It
+// comes as soon as there is none, and beside our own starts at once.
+func TestDumpableBesideForkExec(t *testing.T) {
+	was := dumpable.get()
+	if was != 1 {
+		t.Skip("this process is not dumpable")
+	}
+	if !privileged() {
+		t.Skip("without privileges os/exec's children are no one else's")
+	}
+	credentials := &Plan{compiled: &compiled{credentials: true}}
+	d := new(dumpableFlag)
+	start := func() { d.leave(d.enter(credentials, full)) }
+	check := func(what string, want int) {
+		t.Helper()
+		if got := d.get(); got != want {
+			t.Errorf("%s: flag is %d, want %d", what, got, want)
+		}
+	}
+	back := func() bool { return d.get() == was }
+
+	// stays tells whether the flag is off as long as it is looked for.
+	stays := func(what string) {
+		t.Helper()
+		for range 5 { // as often as is looked whether it may come back
+			if d.restoreAlone(false) {
+				t.Errorf("%s: it is over", what)
+			}
+			check(what, 0)
+		}
+	}
+
+	syscall.ForkLock.Lock()
+	start()
+	stays("while os/exec holds the lock")
+	start()
+	stays("after another start")
+	syscall.ForkLock.Unlock()
+	soon(t, "the flag, when os/exec has let go", back)
+
+	forking.mu.Lock()
+	forking.held = true
+	forking.mu.Unlock()
+	start()
+	soon(t, "the flag, while we hold the lock", back)
+	forking.mu.Lock()
+	forking.held = false
+	forking.mu.Unlock()
+
+	forking.mu.Lock() // as one who looks after it
+	start()
+	stays("while another has our own")
+	forking.mu.Unlock()
+	soon(t, "the flag, when the other has gone", back)
+
+	helper.SkipEmulated(t, "memory that a child of vfork shares")
+	looked := 0
+	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // any that d does not know
+		looked++
+		start()
+		stays("while a child shares our memory")
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if looked != 1 {
+		t.Errorf("looked at %d children", looked)
+	}
+	soon(t, "the flag, when the child has its own memory", back)
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Any number of starts and forks leave the flag as it was.
+func TestDumpableAmongForks(t *testing.T) {
+	was := dumpable.get()
+	credentials := &Plan{compiled: &compiled{credentials: true}}
+	d := new(dumpableFlag)
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range helper.Rounds(200) {
+				d.leave(d.enter(credentials, full))
+			}
+		})
+		all.Go(func() {
+			for range helper.Rounds(200) {
+				syscall.ForkLock.Lock()
+				syscall.ForkLock.Unlock() //lint:ignore SA2001 that is all
+				in := new(instance)
+				if err := forking.enter(t.Context(), in); err != nil {
+					t.Error(err)
+				}
+				forking.leave(in)
+			}
+		})
+	}
+	all.Wait()
+	soon(t, "the flag", func() bool { return d.get() == was })
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.off != 0 || d.foreign != 0 {
+		t.Errorf("%d starts are left, %d of them others'", d.off, d.foreign)
+	}
+}

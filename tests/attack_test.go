@@ -145,7 +145,7 @@ func attack(t *testing.T, w *siege, program string) (got booty, starts int, writ
 	if !lines.Scan() {
 		t.Fatal("the victim says nothing")
 	}
-	foeOut := stopped(t, attacker.Command(append(strings.Fields(lines.Text()), strconv.Itoa(by))...))
+	foeOut := stopped(t, attacker.Command(append(strings.Fields(lines.Text()), strconv.Itoa(by), strconv.Itoa(p.Pid()))...))
 	inW.Write([]byte("go\n"))
 	for lines.Scan() {
 		fmt.Sscan(lines.Text(), &starts, &written)
@@ -336,7 +336,8 @@ var attacker = helper.New("attacker", func(args []string) int {
 	at, err1 := strconv.ParseUint(args[0], 10, 64)
 	value, err2 := strconv.ParseUint(args[1], 10, 64)
 	by, err3 := strconv.Atoi(args[2])
-	if err := errors.Join(err1, err2, err3); err != nil {
+	parent, err4 := strconv.Atoi(args[3])
+	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		panic(err)
 	}
 	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(by, by, by), syscall.Setresuid(by, by, by)); err != nil {
@@ -349,14 +350,14 @@ var attacker = helper.New("attacker", func(args []string) int {
 	}()
 	runtime.LockOSThread() // which traces
 	os.Stdout.WriteString("!")
-	got := attackAll(uintptr(at), value, &over)
+	got := attackAll(uintptr(at), value, parent, &over)
 	if err := json.NewEncoder(os.Stdout).Encode(got); err != nil {
 		panic(err)
 	}
 	return 0
 })
 
-func attackAll(at uintptr, value uint64, over *atomic.Bool) (got booty) {
+func attackAll(at uintptr, value uint64, parent int, over *atomic.Bool) (got booty) {
 	load, err := unix.Open("/proc/loadavg", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		panic(err)
@@ -372,7 +373,7 @@ func attackAll(at uintptr, value uint64, over *atomic.Bool) (got booty) {
 			panic(err)
 		}
 		for pid := max(2, last-3); pid <= last+2; pid++ {
-			got.try(pid, at, value)
+			got.try(pid, at, value, parent)
 		}
 	}
 	return got
@@ -380,7 +381,7 @@ func attackAll(at uintptr, value uint64, over *atomic.Bool) (got booty) {
 
 // try tries one process. After its exec its new user may look at it, but what is
 // found there is not what the parent has.
-func (got *booty) try(pid int, at uintptr, value uint64) {
+func (got *booty) try(pid int, at uintptr, value uint64, parent int) {
 	got.Tries++
 	if v, err := peek(pid, at); err == nil && v == value {
 		got.Reads++
@@ -389,7 +390,7 @@ func (got *booty) try(pid int, at uintptr, value uint64) {
 		}
 	}
 	if got.Tries%64 == 0 && unix.PtraceSeize(pid) == nil {
-		if stillShares(pid) {
+		if stillShares(pid, parent) {
 			got.Traced++
 		}
 		letGo(pid)
@@ -406,13 +407,16 @@ func letGo(pid int) {
 	}
 }
 
-// stillShares tells whether a process has never exec'd.
-func stillShares(pid int) bool {
+// stillShares tells whether a process is parent's child and has never exec'd.
+func stillShares(pid, parent int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
 	}
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if string(fields[1]) != strconv.Itoa(parent) {
+		return false // another test's
+	}
 	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
 	const forkNoExec = 0x40 // PF_FORKNOEXEC
 	return err == nil && flags&forkNoExec != 0 && string(fields[0]) != "Z" && string(fields[0]) != "X"

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -15,6 +16,10 @@ import (
 // and with each all who share its memory (mm/oom_kill.c). So a child keeps the
 // protection that it has from its parent up to its exec: only then its adjustment
 // is raised, which takes no privilege. It is lowered as long as it has one.
+//
+// The kernel gives all who share memory the same value, but for a child of vfork
+// (fs/proc/base.c, __set_oom_adj). A traced child is none, so that its value is
+// written by its tracer at its exec.
 
 const ownOOMScoreAdj = "/proc/self/oom_score_adj"
 
@@ -26,14 +31,18 @@ func addOOMScoreAdj(c *compiler) error {
 	if *n < -1000 || *n > 1000 {
 		return refuse("OOMScoreAdj", "%d is not from -1000 to 1000", *n)
 	}
-	c.plan.writesOwnProc, c.plan.oomScoreAdj = true, *n
+	c.plan.oomScoreAdj = *n
+	if c.plan.tracedScore = c.attr.Ptrace || c.attr.StartStopped; c.plan.tracedScore {
+		return nil
+	}
+	c.plan.writesOwnProc = true
 	c.plan.oomScoreFD = c.keep(c.open("OOMScoreAdj", ownOOMScoreAdj, unix.O_WRONLY, 0))
 	c.writeOOMScoreAdj(opLowerOOMScoreAdj)
 	return nil
 }
 
 func addOOMScoreAdjRaised(c *compiler) error {
-	if c.attr.OOMScoreAdj != nil {
+	if c.plan.writesOwnProc {
 		c.writeOOMScoreAdj(opRaiseOOMScoreAdj)
 	}
 	return nil
@@ -57,4 +66,23 @@ func (p *Plan) lowersOOMScoreAdj() bool {
 	}
 	own, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	return err == nil && p.oomScoreAdj < own
+}
+
+// writeScore writes a traced child's adjustment.
+func (p *Plan) writeScore(pid int) error {
+	path := "/proc/" + itoa(pid) + "/oom_score_adj"
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err == nil {
+		defer f.Close()
+		_, err = f.WriteString(strconv.Itoa(p.oomScoreAdj))
+	}
+	if err == nil {
+		return nil
+	}
+	e := &Error{Step: "write", Field: "OOMScoreAdj", Object: path, Err: errors.Unwrap(err)}
+	if e.Err == unix.EACCES {
+		e.Hint = "a traced child's is written by its parent, which takes CAP_SYS_RESOURCE to lower it, " +
+			"and CAP_DAC_OVERRIDE if the child is another user's"
+	}
+	return e
 }

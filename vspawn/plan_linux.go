@@ -49,7 +49,8 @@ type compiled struct {
 	// The child writes a file of its own below /proc.
 	writesOwnProc bool
 	oomScoreAdj   int
-	oomScoreFD    int // where the child has it
+	oomScoreFD    int  // where the child has it
+	tracedScore   bool // its tracer writes it instead
 
 	apart []apartness // to be seen to before each start
 

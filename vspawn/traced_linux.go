@@ -87,6 +87,12 @@ func (p *Plan) trace(in *instance, f *FeatureSet) error {
 		default:
 			return nil // as without a tracer: Failed or Wait tells more
 		}
+		if s.code == stopExec && p.tracedScore {
+			if err := p.writeScore(t.pid); err != nil {
+				t.end()
+				return err
+			}
+		}
 		there, err := t.answer(s)
 		if there {
 			return nil

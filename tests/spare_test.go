@@ -277,27 +277,23 @@ func TestClosedSource(t *testing.T) {
 	})
 	for _, x := range []struct {
 		name string
-		attr func(t *testing.T, fd int) *vspawn.Attr
+		attr vspawn.Attr
 	}{
-		{"Parent", func(_ *testing.T, fd int) *vspawn.Attr {
-			return &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: fd}}}
-		}},
-		{"Parent of one who inherits", func(_ *testing.T, fd int) *vspawn.Attr {
-			return &vspawn.Attr{InheritFiles: true, Files: []vspawn.File{{Child: 1, Parent: fd}}}
-		}},
-		{"Parent beside id maps", func(t *testing.T, fd int) *vspawn.Attr {
-			needUserNamespaces(t)
-			return &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: fd}}, Cloneflags: unix.CLONE_NEWUSER,
-				UIDMap: []vspawn.IDMap{{Outside: os.Getuid(), Size: 1}}}
-		}},
+		{"Parent", vspawn.Attr{}},
+		{"Parent of one who inherits", vspawn.Attr{InheritFiles: true}},
+		{"Parent beside id maps", vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Outside: os.Getuid(), Size: 1}}}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
+			if x.attr.UIDMap != nil {
+				needUserNamespaces(t)
+			}
 			// The number that the next to open something gets.
 			fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := vspawn.Compile(argv[0], argv, x.attr(t, fd))
+			x.attr.Files = []vspawn.File{{Child: 1, Parent: fd}}
+			plan, err := vspawn.Compile(argv[0], argv, &x.attr)
 			unix.Close(fd)
 			if err != nil {
 				t.Fatal(err)

@@ -60,7 +60,7 @@ func TestReservedTargets(t *testing.T) {
 			}
 			rng := rand.New(rand.NewPCG(1, uint64(n)))
 			open, borrowed := openNow(), 0
-			for range helper.Rounds(3000) {
+			for range helper.Rounds(1000) {
 				if inModel(t, open, randomTable(rng, a, free)) {
 					borrowed++
 				}

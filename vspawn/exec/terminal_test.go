@@ -65,13 +65,13 @@ func TestSetctty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session := make([]byte, 4)
-	c := &tiny.Call{Nr: unix.SYS_IOCTL, Args: []any{ctty, unix.TIOCGSID, session}}
+	group := make([]byte, 4)
+	c := &tiny.Call{Nr: unix.SYS_IOCTL, Args: []any{ctty, unix.TIOCGPGRP, group}}
 	if err := puppet.Do(c); err != nil || c.Err() != nil {
-		t.Error("TIOCGSID: ", err, c.Err())
+		t.Error("TIOCGPGRP: ", err, c.Err())
 	}
-	if got := int(le32(session)); got != cmd.Process.Pid {
-		t.Errorf("the terminal's session is %d, want %d", got, cmd.Process.Pid)
+	if got := int(le32(group)); got != cmd.Process.Pid {
+		t.Errorf("the foreground group of the terminal is %d, want %d", got, cmd.Process.Pid)
 	}
 	puppet.Close()
 	if err := cmd.Wait(); err != nil {

@@ -29,11 +29,17 @@ var runs = map[string]func(argv []string) error{
 	"std": func(argv []string) error { return osexec.Command(argv[0], argv[1:]...).Run() },
 }
 
+// raced tells whether this binary has the race detector.
+func raced() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
+
 // Run allocates at most half of what os/exec does, in an environment of the size
 // that people have.
 func TestAllocations(t *testing.T) {
 	helper.SkipEmulated(t, "shared memory, and a start without it allocates a pipe")
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if raced() {
 		t.Skip("the race detector empties pools")
 	}
 	for i := range 30 {

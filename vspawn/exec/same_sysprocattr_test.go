@@ -323,15 +323,15 @@ func (r *report) pidFD(fd int) {
 }
 
 // Each piece of SysProcAttr, and each pair, does and fails as under os/exec. In an
-// emulated machine, where the 4,500 pairs take minutes, each 97th is tried, unless
-// VSPAWN_PAIRS is set.
+// emulated machine, and under the race detector, where the 4,500 pairs take minutes,
+// each 97th is tried, unless VSPAWN_PAIRS is set.
 func TestSameSysProcAttr(t *testing.T) {
 	helper.SkipEmulated(t, "namespaces, and no privileges")
 	if os.Getenv("VSPAWN_INLINING") == "off" {
 		t.Skip("these repetitions are for the binary that is built with inlining")
 	}
 	job := newTask(t, "SysProcAttr")
-	if os.Getenv("VSPAWN_TARGET") != "" && os.Getenv("VSPAWN_PAIRS") == "" {
+	if (os.Getenv("VSPAWN_TARGET") != "" || raced()) && os.Getenv("VSPAWN_PAIRS") == "" {
 		job.Step = 97
 	}
 	compare(t, job, sysIntents, true)

@@ -178,13 +178,18 @@ func (d *dumpableFlag) leaveBehind(h hold, pid int) *sharer {
 	}
 	s := &sharer{hold: h}
 	go func() {
-		for pause := 20 * time.Microsecond; !s.gone.Load() && !switched(pid); pause = min(2*pause, 10*time.Millisecond) {
+		for pause := 20 * time.Microsecond; !s.gone.Load() && !switched(pid); pause = longer(pause) {
 			time.Sleep(pause)
 		}
 		s.leave()
 	}()
 	return s
 }
+
+// longer is the pause before the next look at a child. It grows with the time that
+// the child has taken: where nothing can be learned of one (switched), that is its
+// whole life.
+func longer(pause time.Duration) time.Duration { return min(2*pause, time.Second) }
 
 // A sharer is a child that has let the parent go on, and may share our memory
 // still.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // The flag comes back when the last of several starts that concern it is over,
@@ -129,6 +130,23 @@ func TestDumpableOwn(t *testing.T) {
 	}
 	d.leave(h)
 	soon(t, "the flag at the end", func() bool { return d.get() == 1 })
+}
+
+// A child of which nothing can be learned is looked at now and then, for as long as
+// it lives, and one on its way to its exec soon enough.
+func TestDumpableLooks(t *testing.T) {
+	looks := func(in time.Duration) (n int) {
+		for at, pause := time.Duration(0), 20*time.Microsecond; at < in; at, pause = at+pause, longer(pause) {
+			n++
+		}
+		return n
+	}
+	if n := looks(10 * time.Millisecond); n < 5 {
+		t.Errorf("%d looks in 10 ms", n)
+	}
+	if n := looks(time.Hour); n > 2*3600 {
+		t.Errorf("%d looks in an hour", n)
+	}
 }
 
 // asOther makes this thread's effective user another for the test's time.

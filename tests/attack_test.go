@@ -58,7 +58,9 @@ func sieges() []siege {
 	namespace.Cloneflags = unix.CLONE_NEWPID
 	slow.Syscalls = lingering
 	lesser := &vspawn.Attr{Capabilities: &vspawn.Capabilities{}}
-	mapped := &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER}
+	namespaced := &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER}
+	ids := []vspawn.IDMap{{Inside: 0, Outside: 1000, Size: 1}}
+	mapped := &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: ids, GIDMap: ids}
 	return []siege{
 		{name: "another user", attr: other()},
 		{name: "another user, slowly", attr: slow},
@@ -70,7 +72,8 @@ func sieges() []siege {
 		{name: "Credential", credible: true},
 		{name: "another user, beside os/exec", attr: other(), beside: true},
 		{name: "the same user, fewer capabilities", attr: lesser, same: true},
-		{name: "the same user, a user namespace", attr: mapped, same: true},
+		{name: "the same user, a user namespace", attr: namespaced, same: true},
+		{name: "the same user, id maps", attr: mapped, same: true},
 		{name: "control", attr: slow, undone: true},
 	}
 }

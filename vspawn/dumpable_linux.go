@@ -215,7 +215,10 @@ func (d *dumpableFlag) own(h *hold, open func() error) (others bool, err error) 
 	defer d.mu.Unlock()
 	if d.off == 0 && !d.pending || !d.mayLend() {
 		others = d.foreign > 1 || d.foreign == 1 && !h.foreign
-		return others && d.was == 1, open()
+		if err = open(); d.off > 0 && errors.Is(err, unix.EACCES) && asRoot(func() { err = open() }) {
+			d.set(0) // fs.suid_dumpable may have left it 2
+		}
+		return others && d.was == 1, err
 	}
 	defer d.set(0)
 	for tries := 0; tries == 0 || errors.Is(err, unix.EACCES) && tries < 1000; tries++ {

@@ -84,7 +84,7 @@ func (m *mapWriter) run(in *instance) {
 					e.Hint = "without CAP_SETUID and CAP_SETGID a map is one line, for the caller's own id"
 				case unix.EACCES:
 					e.Hint = "the file is root's while this process is not dumpable (PR_SET_DUMPABLE), as it is not " +
-						"beside children with other credentials: CAP_DAC_OVERRIDE opens it"
+						"beside children with other credentials: CAP_DAC_OVERRIDE or CAP_SETUID opens it"
 				}
 				return e
 			}

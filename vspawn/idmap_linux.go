@@ -55,7 +55,7 @@ type mapWriter struct {
 
 // newMapWriter opens the socket. Neither end blocks: ours is the poller's, and the
 // child waits by ppoll.
-func newMapWriter(p *Plan, f *FeatureSet, l *links) (*mapWriter, error) {
+func newMapWriter(p *Plan, l *links) (*mapWriter, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, &Error{Step: "socketpair", Field: p.maps[0].field, Err: err}

@@ -67,108 +67,152 @@ func (p *Plan) supported(f *FeatureSet) error {
 	return nil
 }
 
-func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
-	if err := p.filesOpen(); err != nil {
-		return nil, err
-	}
-	low, err := p.borrow(f)
-	if err != nil {
-		return nil, err
-	}
-	defer low.giveBack()
-	l, err := p.load(f)
-	if err != nil {
-		return nil, err
-	}
-	links, report := noLinks, -1
-	var maps *mapWriter
-	if p.maps != nil {
-		if maps, err = newMapWriter(p, f, &links); err != nil {
-			return nil, err
-		}
-	}
-	defer links.close()
-	if err := links.openParent(p, low); err != nil {
-		if maps != nil {
-			maps.sock.Close()
-		}
-		return nil, err
-	}
-	var reader *os.File
-	if !f.SharedMemory {
-		if reader, report, err = p.reportPipe(); err != nil {
-			return nil, err
-		}
-		defer reader.Close()
-	}
-	in := instances.Get().(*instance)
-	defer instances.Put(in)
-	in.fill(l, p, f, links, report, low)
+// A launch is one start, with what it takes of the parent's until it is over.
+type launch struct {
+	*Plan
+	f     *FeatureSet
+	in    *instance
+	low   *lowCopies
+	links links
+	maps  *mapWriter // nil without id maps
+	begun bool       // and at work
+	hold  hold
 
+	// The pipe of a child that shares no memory: ours, and the child's end or -1.
+	reader *os.File
+	report int
+
+	killed   bool  // by the end of the context
+	mapErr   error // no maps were written
+	traceErr error // it was not brought to its stop, and is dead
+}
+
+func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
+	s := launch{Plan: p, f: f, links: noLinks, report: -1}
+	defer s.close()
+	if err := s.open(); err != nil {
+		return nil, err
+	}
 	dumpable.giveWay(ctx, p, f)
 	if p.inherits {
-		if err := forking.enter(ctx, in); err != nil {
-			if maps != nil {
-				maps.sock.Close()
-			}
-			if report >= 0 {
-				unix.Close(report)
-			}
+		if err := forking.enter(ctx, s.in); err != nil {
 			return nil, err
 		}
 	}
-	hold := dumpable.enter(p, f)
-	if maps != nil {
-		maps.hold = hold
-		go maps.run(in)
+	r := s.run(ctx)
+	if isErrno(r) {
+		dumpable.leave(s.hold)
+		return nil, s.in.createError(p, r)
 	}
-	stop := killOnDone(ctx, p, f, in)
+	return s.result(ctx)
+}
+
+// open makes ready what the child needs.
+func (s *launch) open() (err error) {
+	if err := s.filesOpen(); err != nil {
+		return err
+	}
+	if s.low, err = s.borrow(s.f); err != nil {
+		return err
+	}
+	l, err := s.load(s.f)
+	if err != nil {
+		return err
+	}
+	if s.Plan.maps != nil {
+		if s.maps, err = newMapWriter(s.Plan, &s.links); err != nil {
+			return err
+		}
+	}
+	if err := s.links.openParent(s.Plan, s.low); err != nil {
+		return err
+	}
+	if !s.f.SharedMemory {
+		if s.reader, s.report, err = s.reportPipe(); err != nil {
+			return err
+		}
+	}
+	s.in = instances.Get().(*instance)
+	s.in.fill(l, s.Plan, s.f, s.links, s.report, s.low)
+	return nil
+}
+
+// close gives back what open has made.
+func (s *launch) close() {
+	if s.in != nil {
+		instances.Put(s.in)
+	}
+	s.closeReport()
+	if s.reader != nil {
+		s.reader.Close()
+	}
+	if s.maps != nil && !s.begun {
+		s.maps.sock.Close()
+	}
+	s.links.close()
+	s.low.giveBack()
+}
+
+func (s *launch) closeReport() {
+	if s.report >= 0 {
+		unix.Close(s.report)
+		s.report = -1
+	}
+}
+
+// run has the child made, and returns when it is the program, or dead, or was
+// never born.
+func (s *launch) run(ctx context.Context) (r uintptr) {
+	s.hold = dumpable.enter(s.Plan, s.f)
+	if s.maps != nil {
+		s.begun, s.maps.hold = true, s.hold
+		go s.maps.run(s.in)
+	}
+	stop := killOnDone(ctx, s.Plan, s.f, s.in)
 	underWay.Add(1)
-	r := in.spawn()
-	if p.inherits {
-		forking.leave(in)
+	r = s.in.spawn()
+	if s.inherits {
+		forking.leave(s.in)
 	}
-	var traceErr error
-	if p.traced && f.SharedMemory && !isErrno(r) {
-		traceErr = p.trace(in, f)
+	if s.traced && s.f.SharedMemory && !isErrno(r) {
+		s.traceErr = s.trace(s.in, s.f)
 	}
 	underWay.Add(-1)
-	runtime.KeepAlive(p)
-	if !f.SharedMemory {
-		unix.Close(report)
-		in.readReport(reader) // returns once the child has exec'd or died
+	runtime.KeepAlive(s.Plan)
+	if s.reader != nil {
+		s.closeReport()
+		s.in.readReport(s.reader) // returns once the child has exec'd or died
 	}
-	killed := stop()
-	var mapErr error
-	if maps != nil {
-		mapErr = maps.finish()
-		hold = maps.hold
+	s.killed = stop()
+	if s.maps != nil {
+		s.mapErr = s.maps.finish()
+		s.hold = s.maps.hold
 	}
+	return r
+}
 
-	if isErrno(r) {
-		dumpable.leave(hold)
-		return nil, in.createError(p, r)
-	}
-	proc := newProcess(in, f)
-	defer func() { proc.sharer = dumpable.leaveBehind(hold, proc.pid) }() // dead and reaped, if it has failed
+// result is what has become of the child. One that has failed is reaped.
+func (s *launch) result(ctx context.Context) (*Process, error) {
+	in := s.in
+	proc := newProcess(in, s.f)
+	defer func() { proc.sharer = dumpable.leaveBehind(s.hold, proc.pid) }()
+	var err error
 	switch {
-	case killed:
-		proc.discard()
-		return nil, in.stepError(in.prog.At, context.Cause(ctx))
-	case mapErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected):
-		// The child got no maps; else it was dead before they were written.
-		proc.discard()
-		return nil, mapErr
+	case s.killed:
+		err = in.stepError(in.prog.At, context.Cause(ctx))
+	case s.mapErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected):
+		err = s.mapErr // the child got no maps; else it was dead before they were written
 	case in.prog.Failed != 0:
-		proc.discard()
-		return nil, in.stepError(in.prog.Failed, in.failure())
-	case slices.Contains(p.parents, int(in.prog.Pidfd)):
+		err = in.stepError(in.prog.Failed, in.failure())
+	case slices.Contains(s.parents, int(in.prog.Pidfd)):
 		proc.Kill()
+		err = closedSince(int(in.prog.Pidfd))
+	case s.traceErr != nil:
+		err = s.traceErr
+	}
+	if err != nil {
 		proc.discard()
-		return nil, closedSince(int(in.prog.Pidfd))
-	case traceErr != nil: // and the child is dead
-		proc.discard()
-		return nil, traceErr
+		return nil, err
 	}
 	return proc, nil
 }

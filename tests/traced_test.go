@@ -55,12 +55,14 @@ var tracedStormHelper = helper.New("traced-storm", func(args []string) int {
 	}
 	signal.Notify(make(chan os.Signal, 1), unix.SIGUSR1)
 	var stop atomic.Bool
+	var took atomic.Int64 // by the last start, lest a slow machine does nothing but handle signals
+	took.Store(int64(time.Millisecond))
 	var storm sync.WaitGroup
 	for _, s := range []syscall.Signal{unix.SIGWINCH, unix.SIGCHLD, unix.SIGURG, unix.SIGUSR1} {
 		storm.Go(func() {
 			for !stop.Load() {
 				unix.Kill(0, s)
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Duration(took.Load()))
 			}
 		})
 	}
@@ -68,15 +70,17 @@ var tracedStormHelper = helper.New("traced-storm", func(args []string) int {
 		for !stop.Load() {
 			runtime.GC()
 			growStack(200)
-			time.Sleep(time.Millisecond)
+			time.Sleep(10 * time.Duration(took.Load()))
 		}
 	})
 	code := 0
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for n := range helper.Rounds(2000) {
-		kind := tracedKinds[n%2]
-		if err := startTraced(args[0], &kind.attr); err != nil {
+	for n := range helper.Rounds(1000) {
+		kind, begin := tracedKinds[n%2], time.Now()
+		err := startTraced(args[0], &kind.attr)
+		took.Store(int64(min(time.Since(begin), time.Second)))
+		if err != nil {
 			fmt.Fprintf(os.Stderr, "start %d, %s: %v\n", n, kind.name, err)
 			code = 1
 			break

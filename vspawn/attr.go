@@ -103,7 +103,8 @@ type Attr struct {
 	// OOMScoreAdj is how willingly the kernel kills the child when memory runs
 	// out, -1000 to 1000 (proc_pid_oom_score_adj(5)). It needs /proc. Up to its
 	// exec the child has the parent's value if that is lower, since who kills it
-	// before kills the parent too.
+	// before kills the parent too. For a child of Ptrace or StartStopped the parent
+	// writes it, at the exec.
 	//
 	// Before Linux 5.16, and for a parent that is not root, a child of another
 	// start's that dies by a signal that dumps core just when this child opens its
@@ -240,6 +241,10 @@ type Attr struct {
 	// the exec itself is left. So either memory.oom.group is set to 1 only when
 	// Start has returned; or such a parent leaves OOMScoreAdj out, and raises the
 	// child's by /proc/PID/oom_score_adj then.
+	//
+	// A child of vfork is none that the kernel chooses when memory runs out. One of
+	// Ptrace or StartStopped may be chosen, with oom.group or without, and its
+	// parent dies with it: that is not to be born where memory may run out.
 	Cgroup *int
 
 	// PrivateMounts keeps mounts in the child's namespace from the parent's,

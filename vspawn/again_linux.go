@@ -69,6 +69,9 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		}
 		proc, err = start(ctx, f)
 	}
+	if ctx.Err() != nil && p.passing(err, f) {
+		return nil, cancelled(ctx, err)
+	}
 	return proc, err
 }
 
@@ -138,7 +141,7 @@ func opened(o *op, moved bool) bool {
 	case unix.S_IFREG, unix.S_IFDIR:
 		return false
 	case unix.S_IFCHR:
-		return st.Rdev != unix.Mkdev(1, 3) // /dev/null
+		return uint64(st.Rdev) != unix.Mkdev(1, 3) // /dev/null
 	}
 	return true
 }

@@ -100,16 +100,8 @@ func TestAgainCancelled(t *testing.T) {
 			}
 			cause := errors.New("enough")
 			ctx, cancel := context.WithCancelCause(t.Context())
-			if forking {
-				cancel(cause)
-			}
-			tries := 0
-			start := func(context.Context, *FeatureSet) (*Process, error) {
-				if tries++; tries == 2 {
-					cancel(cause)
-				}
-				return nil, failed
-			}
+			cancel(cause)
+			start := func(context.Context, *FeatureSet) (*Process, error) { return nil, failed }
 			err := inTime(func() error {
 				_, err := plan.startAgain(ctx, &f, start, failed)
 				return err

@@ -25,6 +25,11 @@ import (
 // ends; other stop signals wait for the program, as all signals do that can be
 // blocked. One of Ptrace or StartStopped is stopped in the end anyway, and does
 // not hold Start once it is traced.
+//
+// A program that is being written to (ETXTBSY) is tried again for a moment, since
+// it may be another child, on its way to its own program, that still has it
+// open; but not if this child has done what stays: the caller's Syscalls, a file
+// or a FIFO that it has opened by Path, a terminal that it has taken.
 func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if ctx.Err() != nil {
 		return nil, &Error{Step: "start", Err: context.Cause(ctx)}

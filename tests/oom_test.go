@@ -24,29 +24,33 @@ import (
 // the kernel kill all in it, and all who share their memory. The control shows
 // that it does: behind the step that raises the child's oom_score_adj the parent
 // dies with it. Without memory.oom.group any parent lives, since the kernel does
-// not choose a child of vfork.
+// not choose a child of vfork; but it may choose one that is to be traced, which
+// is not.
 func TestOutOfMemoryInCgroup(t *testing.T) {
 	outOfMemoryHelper.Argv() // also where this is skipped
 	waitHelper.Argv()        // which outOfMemoryHelper uses
 	needCapability(t, unix.CAP_SYS_RESOURCE, "lower oom_score_adj")
 	helper.SkipEmulated(t, "memory shared with a child")
 	for _, c := range []struct {
-		before string
-		group  string
-		score  int // of the parent
-		want   string
+		before  string
+		group   string
+		score   int // of the parent
+		want    string
+		stopped bool
 	}{
-		{"Personality", "1", -1000, "exit status 0"},
-		{"UID", "1", -1000, "exit status 0"},
-		{"Pdeathsig", "1", -1000, "exit status 0"},
-		{"OOMScoreAdj.Raised", "1", -1000, "exit status 0"},
-		{"SignalMask", "1", -1000, "signal: killed"},
-		{"UID", "0", 0, "exit status 0"},
-		{"SignalMask", "0", 0, "exit status 0"},
+		{"Personality", "1", -1000, "exit status 0", false},
+		{"UID", "1", -1000, "exit status 0", false},
+		{"Pdeathsig", "1", -1000, "exit status 0", false},
+		{"OOMScoreAdj.Raised", "1", -1000, "exit status 0", false},
+		{"SignalMask", "1", -1000, "signal: killed", false},
+		{"UID", "0", 0, "exit status 0", false},
+		{"SignalMask", "0", 0, "exit status 0", false},
+		{"UID", "1", -1000, "exit status 0", true},
+		{"UID", "0", 0, "signal: killed", true},
 	} {
-		t.Run(fmt.Sprintf("before %s, group %s, %d", c.before, c.group, c.score), func(t *testing.T) {
+		t.Run(fmt.Sprintf("before %s, group %s, %d, stopped %t", c.before, c.group, c.score, c.stopped), func(t *testing.T) {
 			dir := memoryCgroup(t, c.group)
-			p, err := start(t, outOfMemoryHelper.Argv(dir, c.before), &vspawn.Attr{OOMScoreAdj: &c.score})
+			p, err := start(t, outOfMemoryHelper.Argv(dir, c.before, fmt.Sprint(c.stopped)), &vspawn.Attr{OOMScoreAdj: &c.score})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +103,7 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 	if err != nil {
 		panic(err)
 	}
-	attr.UID, attr.OOMScoreAdj = vspawn.Ptr(1000), vspawn.Ptr(500)
+	attr.UID, attr.OOMScoreAdj, attr.StartStopped = vspawn.Ptr(1000), vspawn.Ptr(500), args[2] == "true"
 	b := new([1]byte)
 	var pinner runtime.Pinner
 	pinner.Pin(b)
@@ -138,6 +142,9 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 		panic(err)
 	}
 	adj := strings.TrimSpace(text(fmt.Sprintf("/proc/%d/oom_score_adj", child.Pid())))
+	if attr.StartStopped {
+		child.Signal(unix.SIGCONT)
+	}
 	hold.Close()
 	s, err := child.Wait(noContext)
 	if adj != "500" || err != nil || s.ExitCode() != 0 {

@@ -244,7 +244,8 @@ type Attr struct {
 	//
 	// A child of vfork is none that the kernel chooses when memory runs out. One of
 	// Ptrace or StartStopped may be chosen, with oom.group or without, and its
-	// parent dies with it: that is not to be born where memory may run out.
+	// parent dies with it: that is not to be born where memory may run
+	// out, unless the parent is at -1000, which is spared.
 	Cgroup *int
 
 	// PrivateMounts keeps mounts in the child's namespace from the parent's,

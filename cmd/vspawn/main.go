@@ -7,7 +7,6 @@
 //	vspawn run [OPTIONS] [--] PROGRAM [ARG]...
 //	vspawn plan [OPTIONS] [--] PROGRAM [ARG]...
 //	vspawn features
-//	vspawn migrate [-n] [DIRECTORY|DIRECTORY/...]...
 //
 // Description:
 //
@@ -26,12 +25,6 @@
 //
 //	plan prints the system calls that the child would make. features prints
 //	what the kernel offers for it.
-//
-//	migrate changes the imports of os/exec in the Go files of a module to
-//	vspawn/exec, and lists the places that need a person: where a command goes
-//	to another package, say. Without directories it takes ./... as the go
-//	command does. With -n it changes nothing. A changed file keeps its owner, its
-//	mode and its other names; symbolic links to files are left alone.
 //
 //	A program without a slash in its name is searched in PATH. The child gets
 //	our descriptors 0, 1 and 2, and no others but by -fd, -open
@@ -152,7 +145,7 @@ func (e errUsage) Error() string { return string(e) }
 
 func dispatch(stdout io.Writer, args []string) (status int, err error) {
 	if len(args) == 0 {
-		return 0, errUsage("no command: want run, plan, features, migrate or help")
+		return 0, errUsage("no command: want run, plan, features or help")
 	}
 	name, args := args[0], args[1:]
 	switch name {
@@ -164,11 +157,9 @@ func dispatch(stdout io.Writer, args []string) (status int, err error) {
 			return 0, errUsage("features takes no arguments")
 		}
 		return 0, printFeatures(stdout)
-	case "migrate":
-		return 0, migrate(stdout, args)
 	case "run", "plan":
 	default:
-		return 0, errUsage(fmt.Sprintf("unknown command %q: want run, plan, features, migrate or help", name))
+		return 0, errUsage(fmt.Sprintf("unknown command %q: want run, plan, features or help", name))
 	}
 	r, err := parse(args)
 	defer r.close()
@@ -208,8 +199,7 @@ func usage() string {
 	var b strings.Builder
 	b.WriteString("vspawn run [OPTIONS] [--] PROGRAM [ARG]...\n" +
 		"vspawn plan [OPTIONS] [--] PROGRAM [ARG]...\n" +
-		"vspawn features\n" +
-		"vspawn migrate [-n] [DIRECTORY|DIRECTORY/...]...\n\nOptions:\n")
+		"vspawn features\n\nOptions:\n")
 	for _, o := range options {
 		fmt.Fprintf(&b, "  %s\n", o.usage())
 	}

@@ -135,8 +135,8 @@ func TestExitStatus(t *testing.T) {
 // Bad usage is one line that names the flag, and status 2.
 func TestUsageErrors(t *testing.T) {
 	for _, c := range []struct{ args, stderr string }{
-		{"", "vspawn: no command: want run, plan, features, migrate or help"},
-		{"walk", `vspawn: unknown command "walk": want run, plan, features, migrate or help`},
+		{"", "vspawn: no command: want run, plan, features or help"},
+		{"walk", `vspawn: unknown command "walk": want run, plan, features or help`},
 		{"features x", "vspawn: features takes no arguments"},
 		{"run", "vspawn: no program"},
 		{"run --", "vspawn: no program"},

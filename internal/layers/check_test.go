@@ -37,7 +37,9 @@ var rooms = []room{
 	{dir: "internal/supply", allow: []string{"std", unix, module + "/internal/host"}},
 	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", module + "/tests/…"}},
 	{dir: "cmd/gonommu", allow: []string{"std", module + "/nommu"}},
-	{dir: "cmd/vspawn", allow: []string{"std", unix, module + "/vspawn", module + "/vspawn/exec"}},
+	// What goes into images has no use for Go's sources.
+	{dir: "cmd/vspawn", allow: []string{"std", unix, module + "/vspawn"}, deny: []string{"go/…"}, tests: []string{"go/…"}},
+	{dir: "cmd/vspawn-migrate", allow: []string{"std"}, tests: []string{unix, module + "/vspawn", module + "/vspawn/exec"}},
 }
 
 var anything = []string{"…"}

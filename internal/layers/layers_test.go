@@ -50,6 +50,10 @@ func TestCheck(t *testing.T) {
 		{"internal/supply/store.go", `"github.com/vspawn/vspawn/initramfs"`, "which internal/supply/ must not know"},
 		{"tests/fact_test.go", `"github.com/vspawn/vspawn/vspawn/internal/nofile"`, "which tests/ must not know"},
 		{"cmd/vspawn/main.go", `"github.com/vspawn/vspawn/asm"`, "which cmd/vspawn/ must not know"},
+		{"cmd/vspawn/main.go", `"go/ast"`, "which cmd/vspawn/ must not know"},
+		{"cmd/vspawn/main_test.go", `"go/parser"`, none},
+		{"cmd/vspawn-migrate/migrate.go", `"go/ast"`, none},
+		{"cmd/vspawn-migrate/migrate.go", `"github.com/vspawn/vspawn/vspawn"`, "which cmd/vspawn-migrate/ must not know"},
 		{"cmd/rig/main.go", `"unsafe"`, "only *_unsafe.go may"},
 		{"asm/testdata/bad.go", `"os"`, none},
 	} {

@@ -7,7 +7,7 @@
 //
 // Description:
 //
-//	Each gets a scratch copy in a temporary directory, in which vspawn migrate
+//	Each gets a scratch copy in a temporary directory, in which vspawn-migrate
 //	changes the imports; the tests are as they were. The module's
 //	dependencies are fetched by the go command. A test that is skipped has to
 //	be in the table below, with the reason, and one in the table has to be
@@ -122,14 +122,14 @@ func (s *subject) run(ctx context.Context, verbose bool) error {
 		return err
 	}
 	r.root = strings.TrimSpace(string(root))
-	command := filepath.Join(tmp, "vspawn")
-	if _, err := r.output(r.root, "go", "build", "-o", command, "./cmd/vspawn"); err != nil {
+	command := filepath.Join(tmp, "vspawn-migrate")
+	if _, err := r.output(r.root, "go", "build", "-o", command, "./cmd/vspawn-migrate"); err != nil {
 		return err
 	}
 	if err := s.prepare(r, s.name); err != nil {
 		return err
 	}
-	if _, err := r.output(r.dir, command, "migrate", "./..."); err != nil {
+	if _, err := r.output(r.dir, command, "./..."); err != nil {
 		return err
 	}
 	results, err := r.test(cmp.Or(s.packages, "./..."), verbose)

@@ -4,17 +4,17 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/vspawn"
+	"github.com/vspawn/vspawn/vspawn/exec"
 )
 
 // files lays out a tree of files for a test, in which it then works.
@@ -80,7 +80,7 @@ named.go:5: T is exported with exec.Cmd in its type: for its importers that chan
 next: go get github.com/vspawn/vspawn/vspawn/exec && go vet ./...
 `
 	var dry, out strings.Builder
-	if status := run(&dry, &out, []string{"migrate", "-n"}); status != 0 || dry.String() != strings.ReplaceAll(report, "%", "would change") {
+	if status := run(&dry, &out, []string{"-n"}); status != 0 || dry.String() != strings.ReplaceAll(report, "%", "would change") {
 		t.Errorf("-n: status %d\n%s%s", status, &dry, &out)
 	}
 	check := func(want map[string]string) {
@@ -98,7 +98,7 @@ next: go get github.com/vspawn/vspawn/vspawn/exec && go vet ./...
 		}
 	}
 	check(nil)
-	if status := run(&out, os.Stderr, []string{"migrate"}); status != 0 || out.String() != strings.ReplaceAll(report, "%", "changed") {
+	if status := run(&out, os.Stderr, nil); status != 0 || out.String() != strings.ReplaceAll(report, "%", "changed") {
 		t.Errorf("status %d\n%s", status, &out)
 	}
 	own := strings.NewReplacer(`"os/exec"`, `"github.com/vspawn/vspawn/vspawn/exec"`)
@@ -116,20 +116,37 @@ next: go get github.com/vspawn/vspawn/vspawn/exec && go vet ./...
 
 const importer = "package p\n\nimport \"os/exec\"\n\nvar C *exec.Cmd\n"
 
-// migrated gives the status of the command in a child, and what it says.
-func migrated(t *testing.T, user int, limits ...string) (status int, text string) {
+// The test binary is the command itself when this variable is set.
+const asCommand = "VSPAWN_TEST_COMMAND"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		os.Exit(run(os.Stdout, os.Stderr, os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// migrated gives the status of the command in a child, and what it says. Files
+// may be as long as limit, if that is not 0.
+func migrated(t *testing.T, user, limit int) (status int, text string) {
 	t.Helper()
-	var out, err strings.Builder
-	cmd := exec.Command("/proc/self/exe", slices.Concat([]string{"vspawn", "run"}, limits, []string{"/proc/self/exe", "vspawn", "migrate"})...)
-	cmd.Env = append(os.Environ(), asChild+"=1")
-	cmd.Stdout, cmd.Stderr = &out, &err
+	var out strings.Builder
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Attr = &vspawn.Attr{}
+	if limit > 0 {
+		n := uint64(limit)
+		cmd.Attr.Rlimits = []vspawn.Rlimit{{Resource: unix.RLIMIT_FSIZE, Soft: n, Hard: n}}
+		cmd.Attr.IgnoreSignals = []syscall.Signal{unix.SIGXFSZ}
+	}
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)}}
 	}
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	return cmd.ProcessState.ExitCode(), out.String() + err.String()
+	return cmd.ProcessState.ExitCode(), out.String()
 }
 
 // A file that was changed is the same file: its owner, group, mode, other names
@@ -149,7 +166,7 @@ func TestMigrateKeepsTheFile(t *testing.T) {
 	if err := unix.Stat("a.go", &was); err != nil {
 		t.Fatal(err)
 	}
-	if status := run(io.Discard, os.Stderr, []string{"migrate"}); status != 0 {
+	if status := run(io.Discard, os.Stderr, nil); status != 0 {
 		t.Fatal("status ", status)
 	}
 	if err := unix.Stat("a.go", &is); err != nil {
@@ -174,7 +191,7 @@ func TestMigrateLinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	status := run(&out, os.Stderr, []string{"migrate", "dir"})
+	status := run(&out, os.Stderr, []string{"dir"})
 	if status != 0 || !strings.HasPrefix(out.String(), "dir/a.go: changed\n") || !strings.Contains(out.String(), "\nchanged 1 of 1 files") {
 		t.Errorf("status %d, %s", status, &out)
 	}
@@ -200,7 +217,7 @@ func TestMigrateReadOnly(t *testing.T) {
 			}
 		}
 	}
-	if status, text := migrated(t, user); status != 2 || !strings.Contains(text, "nothing was changed: open b.go: permission denied\n") {
+	if status, text := migrated(t, user, 0); status != 2 || !strings.Contains(text, "nothing was changed: open b.go: permission denied\n") {
 		t.Errorf("status %d, %s", status, text)
 	}
 	unchanged(t, "a.go", "b.go")
@@ -210,8 +227,8 @@ func TestMigrateReadOnly(t *testing.T) {
 // half written by then, as the new text is the longer one.
 func TestMigrateFull(t *testing.T) {
 	files(t, map[string]string{"a.go": importer})
-	status, text := migrated(t, os.Getuid(), "-ignore", "XFSZ", "-rlimit", fmt.Sprint("fsize=", len(importer)+5))
-	if status != exitCantRun || !strings.Contains(text, "a.go: file too large") {
+	status, text := migrated(t, os.Getuid(), len(importer)+5)
+	if status != exitFailed || !strings.Contains(text, "a.go: file too large") {
 		t.Errorf("status %d, %s", status, text)
 	}
 	unchanged(t, "a.go")
@@ -234,15 +251,15 @@ func unchanged(t *testing.T, names ...string) {
 func TestMigrateErrors(t *testing.T) {
 	files(t, map[string]string{"a.go": "package a\n\nimport \"os/exec\"\n", "b/b.go": "package b\n\nfunc {\n"})
 	for _, c := range []struct{ args, want string }{
-		{"", "migrate: nothing was changed: b/b.go:3:6:"},
-		{"none", "migrate: none is not a directory"},
-		{"a.go", "migrate: a.go is not a directory"},
-		{"-x", "migrate: unknown option -x: want -n"},
+		{"", "nothing was changed: b/b.go:3:6:"},
+		{"none", "none is not a directory"},
+		{"a.go", "a.go is not a directory"},
+		{"-x", "unknown option -x: want -n"},
 	} {
 		var out, err strings.Builder
-		status := run(&out, &err, append([]string{"migrate"}, strings.Fields(c.args)...))
-		if status != 2 || out.Len() > 0 || !strings.HasPrefix(err.String(), "vspawn: "+c.want) || strings.Count(err.String(), "\n") != 1 {
-			t.Errorf("migrate %s: status %d, %s%s", c.args, status, &out, &err)
+		status := run(&out, &err, strings.Fields(c.args))
+		if status != 2 || out.Len() > 0 || !strings.HasPrefix(err.String(), "vspawn-migrate: "+c.want) || strings.Count(err.String(), "\n") != 1 {
+			t.Errorf("%s: status %d, %s%s", c.args, status, &out, &err)
 		}
 	}
 	if got, _ := os.ReadFile("a.go"); !strings.Contains(string(got), "os/exec") {

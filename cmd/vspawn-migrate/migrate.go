@@ -1,5 +1,3 @@
-//go:build linux
-
 package main
 
 import (
@@ -25,17 +23,13 @@ const (
 	ownExec      = "github.com/vspawn/vspawn/vspawn/exec"
 )
 
-// migrate is the command of this name. Nothing is written unless every file
-// could be read, and those to be changed can be written.
-func migrate(stdout io.Writer, args []string) error {
-	dry := false
-	if len(args) > 0 && (args[0] == "-n" || args[0] == "--dry-run") {
-		dry, args = true, args[1:]
+// migrate is the command's work, which dry only tells of. Nothing is written
+// unless every file could be read, and those to be changed can be written.
+func migrate(stdout io.Writer, dry bool, patterns []string) error {
+	if len(patterns) == 0 {
+		patterns = []string{"./..."}
 	}
-	if len(args) == 0 {
-		args = []string{"./..."}
-	}
-	files, err := goFiles(args)
+	files, err := goFiles(patterns)
 	if err != nil {
 		return err
 	}
@@ -88,7 +82,7 @@ func writable(all []*migration) error {
 		}
 		f, err := os.OpenFile(m.name, os.O_WRONLY, 0)
 		if err != nil {
-			return errUsage("migrate: nothing was changed: " + err.Error())
+			return errUsage("nothing was changed: " + err.Error())
 		}
 		f.Close()
 	}
@@ -100,12 +94,12 @@ func writable(all []*migration) error {
 func goFiles(patterns []string) (files []string, err error) {
 	for _, p := range patterns {
 		if strings.HasPrefix(p, "-") {
-			return nil, errUsage(fmt.Sprintf("migrate: unknown option %s: want -n", p))
+			return nil, errUsage(fmt.Sprintf("unknown option %s: want -n", p))
 		}
 		root, below := strings.CutSuffix(p, "...")
 		root = filepath.Clean(root)
 		if info, err := os.Stat(root); err != nil || !info.IsDir() {
-			return nil, errUsage(fmt.Sprintf("migrate: %s is not a directory: want one, or one with /... for all below it", p))
+			return nil, errUsage(fmt.Sprintf("%s is not a directory: want one, or one with /... for all below it", p))
 		}
 		root += "/" // the directory itself, and not a symbolic link to it
 		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -162,7 +156,7 @@ func newMigration(name string) (*migration, error) {
 	}
 	m := &migration{name: name, old: old, fset: token.NewFileSet()}
 	if m.file, err = parser.ParseFile(m.fset, name, old, parser.SkipObjectResolution); err != nil {
-		return nil, errUsage("migrate: nothing was changed: " + err.Error())
+		return nil, errUsage("nothing was changed: " + err.Error())
 	}
 	imports := map[string]string{} // path by name
 	for _, i := range m.file.Imports {
@@ -190,7 +184,7 @@ func newMigration(name string) (*migration, error) {
 	// formatted is left so.
 	if same, err := format.Source(old); err == nil && bytes.Equal(same, old) {
 		if m.src, err = format.Source(m.src); err != nil {
-			return nil, errUsage("migrate: nothing was changed: " + name + ": " + err.Error())
+			return nil, errUsage("nothing was changed: " + name + ": " + err.Error())
 		}
 	}
 	return m, nil

@@ -16,20 +16,17 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // InputError is an error that the caller can mend: a wrong GOARCH, an unknown
-// package, a missing file. A command answers it with exit status 2.
-type InputError struct{ Err error }
-
-// Error implements error.
-func (e *InputError) Error() string { return e.Err.Error() }
-
-// Unwrap gives the error underneath.
-func (e *InputError) Unwrap() error { return e.Err }
+// package, a missing file. A command answers it with exit status 2. Packages nommu
+// and qemu give the same type.
+type InputError = usage.Error
 
 func inputErrorf(format string, args ...any) error {
-	return &InputError{fmt.Errorf("initramfs: "+format, args...)}
+	return usage.Errorf("initramfs: "+format, args...)
 }
 
 // Spec is what an image is made of.

@@ -194,11 +194,7 @@ func (t *Toolchain) build(ctx context.Context, env []string, args ...string) err
 	if o.Test {
 		o.Args = args[2:] // without -c
 	}
-	err = nommu.Build(ctx, o)
-	if input := new(nommu.InputError); errors.As(err, &input) {
-		return &InputError{err}
-	}
-	return err
+	return nommu.Build(ctx, o)
 }
 
 // run runs the go command for the guest in Dir and gives its standard output.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // DefaultStack is the size of the first thread's stack, in bytes. Go's part of it
@@ -123,7 +124,7 @@ func Build(ctx context.Context, o Options) error {
 		}
 		return nil
 	case readErr == nil:
-		return &InputError{errors.New(string(text))}
+		return usage.Errorf("%s", text)
 	case ctx.Err() != nil:
 		return fmt.Errorf("nommu: %w", ctx.Err())
 	}

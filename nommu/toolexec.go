@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // toolexecArg is the first argument of a program that the go command runs as
@@ -77,8 +79,7 @@ func toolexec(args []string) int {
 	if err == nil {
 		return 0
 	}
-	var input *InputError
-	if errors.As(err, &input) {
+	if usage.Is(err) {
 		// If it can't be told that way, it is told by the exit status.
 		os.WriteFile(filepath.Join(l.dir, mistake), []byte(err.Error()), 0o666)
 	}

@@ -36,12 +36,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/nommu"
-)
-
-const (
-	statusFailed = 1
-	statusUsage  = 2
 )
 
 func main() {
@@ -52,7 +48,6 @@ func main() {
 
 // status prints err and gives the exit status for it.
 func status(err error, stderr io.Writer) int {
-	var input *nommu.InputError
 	switch {
 	case err == nil:
 		return 0
@@ -60,33 +55,26 @@ func status(err error, stderr io.Writer) int {
 		err = errors.New("interrupted")
 	}
 	fmt.Fprintf(stderr, "gonommu: %s\n", strings.TrimPrefix(err.Error(), "nommu: "))
-	if errors.As(err, &input) {
-		return statusUsage
-	}
-	return statusFailed
-}
-
-func usagef(format string, args ...any) error {
-	return &nommu.InputError{Err: fmt.Errorf(format, args...)}
+	return usage.Status(err)
 }
 
 func run(ctx context.Context, stdout, stderr io.Writer, args []string) error {
 	const want = "want gonommu build, gonommu test -c, or gonommu info FILE"
 	if len(args) == 0 {
-		return usagef("no command: %s", want)
+		return usage.Errorf("no command: %s", want)
 	}
 	switch command, args := args[0], args[1:]; command {
 	case "build":
 		return build(ctx, stderr, nommu.Options{Args: args})
 	case "test":
 		if len(args) == 0 || strings.TrimLeft(args[0], "-") != "c" {
-			return usagef("gonommu test runs no tests, as they are for another machine: -c must come first")
+			return usage.Errorf("gonommu test runs no tests, as they are for another machine: -c must come first")
 		}
 		return build(ctx, stderr, nommu.Options{Args: args[1:], Test: true})
 	case "info":
 		return info(stdout, args)
 	default:
-		return usagef("unknown command %q: %s", command, want)
+		return usage.Errorf("unknown command %q: %s", command, want)
 	}
 }
 
@@ -103,7 +91,7 @@ func build(ctx context.Context, stderr io.Writer, o nommu.Options) error {
 		}
 		if !given {
 			if i++; i == len(o.Args) {
-				return usagef("-%s has no value", name)
+				return usage.Errorf("-%s has no value", name)
 			}
 			value = o.Args[i]
 		}
@@ -113,10 +101,10 @@ func build(ctx context.Context, stderr io.Writer, o nommu.Options) error {
 			o.MaxOrder, err = strconv.Atoi(value)
 		}
 		if err != nil {
-			return usagef("-%s %s: %w", name, value, err)
+			return usage.Errorf("-%s %s: %w", name, value, err)
 		}
 		if name == "stack" && o.Stack == 0 || name == "maxorder" && o.MaxOrder == 0 { // which is the default, to Build
-			return usagef("-%s %s: it must be above 0", name, value)
+			return usage.Errorf("-%s %s: it must be above 0", name, value)
 		}
 	}
 	o.Args = rest
@@ -141,7 +129,7 @@ func parseSize(s string) (uint64, error) {
 
 func info(w io.Writer, files []string) error {
 	if len(files) == 0 {
-		return usagef("info: no file given")
+		return usage.Errorf("info: no file given")
 	}
 	for _, name := range files {
 		i, err := nommu.Inspect(name)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 func command(t *testing.T, args ...string) (code int, stdout, stderr string) {
@@ -41,7 +43,7 @@ func TestBuildAndInfo(t *testing.T) {
 	if code != 0 || errs != "" || strings.Count(out, "1024 KiB") != 2 || strings.Count(out, "relocations") != 3 {
 		t.Errorf("info: %d\n%s%s", code, out, errs)
 	}
-	if code, _, errs := command(t, "build", "-o", "none", "./c"); code != statusFailed || !strings.Contains(errs, "directory not found") {
+	if code, _, errs := command(t, "build", "-o", "none", "./c"); code != usage.StatusFailed || !strings.Contains(errs, "directory not found") {
 		t.Errorf("a package that is not there: %d %s", code, errs)
 	}
 }
@@ -69,7 +71,7 @@ func TestBadUsage(t *testing.T) {
 		{"build -buildmode=plugin .", "-buildmode=plugin is not for this target"},
 	} {
 		code, out, errs := command(t, strings.Fields(c.args)...)
-		if code != statusUsage || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
+		if code != usage.StatusUsage || out != "" || !strings.Contains(errs, c.want) || strings.Count(errs, "\n") != 1 {
 			t.Errorf("%s: %d %s%s; want one line with %q", c.args, code, out, errs, c.want)
 		}
 	}

@@ -19,7 +19,6 @@ import (
 	"syscall"
 	"text/tabwriter"
 
-	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/internal/host"
 )
 
@@ -118,7 +117,6 @@ func inModule() error {
 // status prints err, if it isn't told yet, and gives the exit status.
 func status(err error) int {
 	var usage *host.UsageError
-	var input *initramfs.InputError
 	switch {
 	case err == nil:
 		return 0
@@ -130,7 +128,7 @@ func status(err error) int {
 		err = errors.New("interrupted")
 	}
 	fmt.Fprintln(os.Stderr, "rig:", err)
-	if errors.As(err, &usage) || errors.As(err, &input) {
+	if errors.As(err, &usage) {
 		return statusUsage
 	}
 	return statusFailed

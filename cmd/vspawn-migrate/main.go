@@ -22,24 +22,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
-const (
-	exitFailed = 1
-	exitUsage  = 2
-)
-
-const usage = "vspawn-migrate [-n] [DIRECTORY|DIRECTORY/...]...\n\nOptions:\n" +
+const synopsis = "vspawn-migrate [-n] [DIRECTORY|DIRECTORY/...]...\n\nOptions:\n" +
 	"  -n, --dry-run    change nothing, and tell what would be\n"
-
-// errUsage is for arguments that make no sense, and files that must be mended.
-type errUsage string
-
-func (e errUsage) Error() string { return string(e) }
 
 func main() {
 	os.Exit(run(os.Stdout, os.Stderr, os.Args[1:]))
@@ -48,15 +39,10 @@ func main() {
 // run is the command.
 func run(stdout, stderr io.Writer, args []string) (exit int) {
 	err := dispatch(stdout, args)
-	if err == nil {
-		return 0
+	if err != nil {
+		fmt.Fprintln(stderr, "vspawn-migrate: "+err.Error())
 	}
-	fmt.Fprintln(stderr, "vspawn-migrate: "+err.Error())
-	var usage errUsage
-	if errors.As(err, &usage) {
-		return exitUsage
-	}
-	return exitFailed
+	return usage.Status(err)
 }
 
 func dispatch(stdout io.Writer, args []string) error {
@@ -65,7 +51,7 @@ func dispatch(stdout io.Writer, args []string) error {
 	}
 	switch args[0] {
 	case "-h", "-help", "--help":
-		_, err := io.WriteString(stdout, usage)
+		_, err := io.WriteString(stdout, synopsis)
 		return err
 	case "-n", "--dry-run":
 		return migrate(stdout, true, args[1:])

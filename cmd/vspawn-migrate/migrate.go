@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 const (
@@ -82,7 +84,7 @@ func writable(all []*migration) error {
 		}
 		f, err := os.OpenFile(m.name, os.O_WRONLY, 0)
 		if err != nil {
-			return errUsage("nothing was changed: " + err.Error())
+			return usage.Errorf("nothing was changed: %w", err)
 		}
 		f.Close()
 	}
@@ -94,12 +96,12 @@ func writable(all []*migration) error {
 func goFiles(patterns []string) (files []string, err error) {
 	for _, p := range patterns {
 		if strings.HasPrefix(p, "-") {
-			return nil, errUsage(fmt.Sprintf("unknown option %s: want -n", p))
+			return nil, usage.Errorf("unknown option %s: want -n", p)
 		}
 		root, below := strings.CutSuffix(p, "...")
 		root = filepath.Clean(root)
 		if info, err := os.Stat(root); err != nil || !info.IsDir() {
-			return nil, errUsage(fmt.Sprintf("%s is not a directory: want one, or one with /... for all below it", p))
+			return nil, usage.Errorf("%s is not a directory: want one, or one with /... for all below it", p)
 		}
 		root += "/" // the directory itself, and not a symbolic link to it
 		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
@@ -156,7 +158,7 @@ func newMigration(name string) (*migration, error) {
 	}
 	m := &migration{name: name, old: old, fset: token.NewFileSet()}
 	if m.file, err = parser.ParseFile(m.fset, name, old, parser.SkipObjectResolution); err != nil {
-		return nil, errUsage("nothing was changed: " + err.Error())
+		return nil, usage.Errorf("nothing was changed: %w", err)
 	}
 	imports := map[string]string{} // path by name
 	for _, i := range m.file.Imports {
@@ -184,7 +186,7 @@ func newMigration(name string) (*migration, error) {
 	// formatted is left so.
 	if same, err := format.Source(old); err == nil && bytes.Equal(same, old) {
 		if m.src, err = format.Source(m.src); err != nil {
-			return nil, errUsage("nothing was changed: " + name + ": " + err.Error())
+			return nil, usage.Errorf("nothing was changed: %s: %w", name, err)
 		}
 	}
 	return m, nil

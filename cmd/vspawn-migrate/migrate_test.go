@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/vspawn"
 	"github.com/vspawn/vspawn/vspawn/exec"
 )
@@ -228,7 +229,7 @@ func TestMigrateReadOnly(t *testing.T) {
 func TestMigrateFull(t *testing.T) {
 	files(t, map[string]string{"a.go": importer})
 	status, text := migrated(t, os.Getuid(), len(importer)+5)
-	if status != exitFailed || !strings.Contains(text, "a.go: file too large") {
+	if status != usage.StatusFailed || !strings.Contains(text, "a.go: file too large") {
 		t.Errorf("status %d, %s", status, text)
 	}
 	unchanged(t, "a.go")

@@ -110,11 +110,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
 const (
-	exitUsage    = 2
+	exitUsage    = usage.StatusUsage
 	exitCantRun  = 126
 	exitNotFound = 127
 	exitSignal   = 128 // and the signal's number
@@ -138,33 +139,28 @@ func run(stdout, stderr io.Writer, args []string) (exit int) {
 	return status
 }
 
-// errUsage is for arguments that make no sense.
-type errUsage string
-
-func (e errUsage) Error() string { return string(e) }
-
 func dispatch(stdout io.Writer, args []string) (status int, err error) {
 	if len(args) == 0 {
-		return 0, errUsage("no command: want run, plan, features or help")
+		return 0, usage.Errorf("no command: want run, plan, features or help")
 	}
 	name, args := args[0], args[1:]
 	switch name {
 	case "help", "-h", "-help", "--help":
-		fmt.Fprint(stdout, usage())
+		fmt.Fprint(stdout, help())
 		return 0, nil
 	case "features":
 		if len(args) > 0 {
-			return 0, errUsage("features takes no arguments")
+			return 0, usage.Errorf("features takes no arguments")
 		}
 		return 0, printFeatures(stdout)
 	case "run", "plan":
 	default:
-		return 0, errUsage(fmt.Sprintf("unknown command %q: want run, plan, features or help", name))
+		return 0, usage.Errorf("unknown command %q: want run, plan, features or help", name)
 	}
 	r, err := parse(args)
 	defer r.close()
 	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, usage())
+		fmt.Fprint(stdout, help())
 		return 0, nil
 	}
 	if err != nil {
@@ -182,11 +178,10 @@ func dispatch(stdout io.Writer, args []string) (status int, err error) {
 }
 
 func exitStatus(err error) int {
-	var usage errUsage
 	var attr *vspawn.AttrError
 	var start *vspawn.Error
 	switch {
-	case errors.As(err, &usage), errors.As(err, &attr):
+	case usage.Is(err), errors.As(err, &attr):
 		return exitUsage
 	case errors.Is(err, exec.ErrNotFound),
 		errors.As(err, &start) && start.Step == "execve" && start.Err == unix.ENOENT:
@@ -195,7 +190,7 @@ func exitStatus(err error) int {
 	return exitCantRun
 }
 
-func usage() string {
+func help() string {
 	var b strings.Builder
 	b.WriteString("vspawn run [OPTIONS] [--] PROGRAM [ARG]...\n" +
 		"vspawn plan [OPTIONS] [--] PROGRAM [ARG]...\n" +
@@ -256,9 +251,9 @@ func parse(args []string) (*request, error) {
 	switch {
 	case err == flag.ErrHelp:
 	case err != nil:
-		err = errUsage(err.Error())
+		err = usage.Errorf("%w", err)
 	case fs.NArg() == 0:
-		err = errUsage("no program")
+		err = usage.Errorf("no program")
 	}
 	r.argv = fs.Args()
 	return r, err
@@ -280,7 +275,7 @@ func (r *request) compile() (*vspawn.Plan, error) {
 		a.TTY = vspawn.Ptr(0)
 	}
 	if a.InheritFiles && len(r.closed) > 0 {
-		return nil, errUsage(fmt.Sprintf("-fd: %d=- contradicts -inherit: want -close", r.closed[0]))
+		return nil, usage.Errorf("-fd: %d=- contradicts -inherit: want -close", r.closed[0])
 	}
 	plan, err := vspawn.Compile(path, argv, a)
 	return plan, r.inFlags(err)
@@ -294,12 +289,12 @@ func (r *request) find() (string, error) {
 	case r.attr.ExecFD != nil:
 		return "", nil
 	case name == "":
-		return "", errUsage("the program's name is empty")
+		return "", usage.Errorf("the program's name is empty")
 	case strings.Contains(name, "/"):
 		return name, nil
 	case r.attr.Chroot != "" || r.attr.PivotRoot != "":
-		return "", errUsage(fmt.Sprintf("-%s: PATH is not searched in another root: give %s with its directory",
-			r.flag("Chroot", "PivotRoot"), name))
+		return "", usage.Errorf("-%s: PATH is not searched in another root: give %s with its directory",
+			r.flag("Chroot", "PivotRoot"), name)
 	}
 	return exec.LookPath(name)
 }

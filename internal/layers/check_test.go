@@ -22,7 +22,10 @@ type room struct {
 	tests []string // what tests may import besides
 }
 
-const unix = "golang.org/x/sys/unix"
+const (
+	unix  = "golang.org/x/sys/unix"
+	usage = module + "/internal/usage"
+)
 
 // rooms are the folders with rules. What is in none may import anything.
 var rooms = []room{
@@ -30,16 +33,17 @@ var rooms = []room{
 	{dir: "asm", allow: []string{"unsafe"}, tests: []string{"std", unix, module + "/asm", module + "/tests/…"}},
 	{dir: "vspawn/exec", allow: []string{"std", module + "/vspawn"}, tests: []string{unix, module + "/tests/…"}},
 	{dir: "vspawn", allow: []string{"std", unix, module + "/asm", module + "/vspawn/…"}, deny: []string{"os/exec", module + "/vspawn/exec"}, tests: []string{"os/exec", module + "/tests/…"}},
-	{dir: "nommu", allow: []string{"std", unix}},
+	{dir: "nommu", allow: []string{"std", unix, usage}},
 	{dir: "initramfs", allow: anything, deny: []string{module + "/qemu/…", "github.com/hugelgupf/vmtest/…"}},
 	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…"}},
-	{dir: "internal/host", allow: []string{"std", unix}},
-	{dir: "internal/supply", allow: []string{"std", unix, module + "/internal/host"}},
+	{dir: "internal/usage", allow: []string{"std"}, tests: anything},
+	{dir: "internal/host", allow: []string{"std", unix, usage}},
+	{dir: "internal/supply", allow: []string{"std", unix, usage, module + "/internal/host"}},
 	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", module + "/tests/…"}},
-	{dir: "cmd/gonommu", allow: []string{"std", module + "/nommu"}},
+	{dir: "cmd/gonommu", allow: []string{"std", usage, module + "/nommu"}},
 	// What goes into images has no use for Go's sources.
-	{dir: "cmd/vspawn", allow: []string{"std", unix, module + "/vspawn"}, deny: []string{"go/…"}, tests: []string{"go/…"}},
-	{dir: "cmd/vspawn-migrate", allow: []string{"std"}, tests: []string{unix, module + "/vspawn", module + "/vspawn/exec"}},
+	{dir: "cmd/vspawn", allow: []string{"std", unix, usage, module + "/vspawn"}, deny: []string{"go/…"}, tests: []string{"go/…"}},
+	{dir: "cmd/vspawn-migrate", allow: []string{"std", usage}, tests: []string{unix, module + "/vspawn", module + "/vspawn/exec"}},
 }
 
 var anything = []string{"…"}

@@ -45,6 +45,7 @@ func TestCheck(t *testing.T) {
 		{"qemu/run.go", `"github.com/vspawn/vspawn/initramfs"`, none},
 		{"internal/host/lock.go", `"golang.org/x/sys/unix"`, none},
 		{"internal/host/lock.go", `"github.com/vspawn/vspawn/qemu"`, "which internal/host/ must not know"},
+		{"internal/usage/usage.go", `"github.com/vspawn/vspawn/internal/host"`, "which internal/usage/ must not know"},
 		{"internal/supply/store.go", `"github.com/vspawn/vspawn/internal/host"`, none},
 		{"internal/supply/store.go", `"github.com/vspawn/vspawn/qemu"`, "which internal/supply/ must not know"},
 		{"internal/supply/store.go", `"github.com/vspawn/vspawn/initramfs"`, "which internal/supply/ must not know"},

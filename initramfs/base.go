@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
-	"encoding/json"
 	"fmt"
 	"go/parser"
 	"go/token"
@@ -22,7 +21,7 @@ import (
 	"github.com/u-root/u-root/pkg/cpio"
 	"github.com/u-root/uio/llog"
 
-	"github.com/vspawn/vspawn/nommu"
+	"github.com/vspawn/vspawn/internal/gobuild"
 )
 
 //go:embed commands.go
@@ -63,60 +62,39 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 	}
 	commands = slices.Compact(slices.Sorted(slices.Values(commands)))
 
-	env, err := s.env(ctx)
+	t := s.compiler()
+	env, err := t.Env(ctx)
+	if err != nil {
+		return "", false, fmt.Errorf("initramfs: %w", err)
+	}
+	if filepath.Base(env.GOMOD) != "go.mod" {
+		return "", false, inputErrorf("%q is not in a Go module", s.Dir)
+	}
+	key, err := baseKey(*env, t.Compiler(), commands)
 	if err != nil {
 		return "", false, err
 	}
-	compiler := s.machine()
-	if s.NoMMU {
-		compiler += " " + nommu.Version()
-	}
-	key, err := env.key(compiler, commands)
-	if err != nil {
-		return "", false, err
-	}
-	dir, err := s.cache("base")
+	dir, err := t.Cache("base")
 	if err != nil {
 		return "", false, inputErrorf("%w", err)
 	}
-	file = filepath.Join(dir, s.machine()+"-"+key+".cpio.gz")
+	file = filepath.Join(dir, t.Machine()+"-"+key+".cpio.gz")
 	if _, err := os.Stat(file); err == nil {
 		return file, true, nil
 	}
 
-	s.progress("building the base with %d commands for %s (only once)", len(commands), s.machine())
-	return file, false, s.buildBase(ctx, env, commands, file)
+	t.Tell("building the base with %d commands for %s (only once)", len(commands), t.Machine())
+	return file, false, buildBase(ctx, t, env.GOROOT, commands, file)
 }
 
-// goEnv is the part of `go env` that decides about the bytes of a base. Modules
+// baseKey gives the name in the cache for what compiler makes of commands. Modules
 // replaced by a directory, or by a workspace, are looked at only when the base is
 // built: remove the cache after a change there.
-type goEnv struct {
-	GOVERSION, GOROOT, GOMOD                                              string
-	GOARCH, GOAMD64, GOARM64, GORISCV64, GOEXPERIMENT, GOFIPS140, GOFLAGS string
-}
-
-func (t *Toolchain) env(ctx context.Context) (*goEnv, error) {
-	out, err := t.ask(ctx, "env", "-json")
-	if err != nil {
-		return nil, err
-	}
-	e := new(goEnv)
-	if err := json.Unmarshal(out, e); err != nil {
-		return nil, fmt.Errorf("initramfs: output of go env: %w", err)
-	}
-	if filepath.Base(e.GOMOD) != "go.mod" {
-		return nil, inputErrorf("%q is not in a Go module", t.Dir)
-	}
-	return e, nil
-}
-
-// key gives the name in the cache for what compiler makes of commands.
-func (e *goEnv) key(compiler string, commands []string) (string, error) {
+func baseKey(e gobuild.Env, compiler string, commands []string) (string, error) {
 	h := sha256.New()
-	same := *e
+	same := e
 	same.GOROOT, same.GOMOD = "", "" // places, which say nothing of what is there
-	fmt.Fprintln(h, layout, compiler, tags, same, buildFlags, commands)
+	fmt.Fprintln(h, layout, compiler, tags, same, gobuild.Flags, commands)
 	for _, name := range []string{e.GOMOD, filepath.Join(filepath.Dir(e.GOMOD), "go.sum")} {
 		b, err := os.ReadFile(name)
 		if err != nil {
@@ -129,10 +107,10 @@ func (e *goEnv) key(compiler string, commands []string) (string, error) {
 
 // checkCommands has the go command say what is wrong with the list, as gobusybox
 // skips what it can't use, and fetches the modules.
-func (s *Spec) checkCommands(ctx context.Context, commands []string) error {
-	pkgs, err := s.list(ctx, commands)
+func checkCommands(ctx context.Context, t *gobuild.Toolchain, commands []string) error {
+	pkgs, err := t.List(ctx, commands)
 	if err != nil {
-		return err
+		return fmt.Errorf("initramfs: %w", err)
 	}
 	for _, p := range pkgs {
 		switch {
@@ -148,8 +126,9 @@ func (s *Spec) checkCommands(ctx context.Context, commands []string) error {
 }
 
 // compileCommands compiles commands into one executable in src.
-func (s *Spec) compileCommands(ctx context.Context, env *goEnv, commands []string, src string) (exe string, err error) {
-	if err := s.checkCommands(ctx, commands); err != nil {
+func compileCommands(ctx context.Context, t *gobuild.Toolchain, goroot string, commands []string, src string) (
+	exe string, err error) {
+	if err := checkCommands(ctx, t, commands); err != nil {
 		return "", err
 	}
 	var log bytes.Buffer
@@ -157,10 +136,10 @@ func (s *Spec) compileCommands(ctx context.Context, env *goEnv, commands []strin
 		Env: golang.Default(
 			golang.DisableCGO(),
 			golang.WithGOOS("linux"),
-			golang.WithGOARCH(s.GOARCH),
-			golang.WithGOROOT(env.GOROOT),
+			golang.WithGOARCH(t.GOARCH),
+			golang.WithGOROOT(goroot),
 			golang.WithGO111MODULE("on"),
-			golang.WithWorkingDir(s.Dir),
+			golang.WithWorkingDir(t.Dir),
 			golang.WithBuildTag(tags),
 		),
 		LookupEnv:    &findpkg.Env{}, // not the user's GBB_PATH and UROOT_SOURCE
@@ -171,13 +150,13 @@ func (s *Spec) compileCommands(ctx context.Context, env *goEnv, commands []strin
 		GenerateOnly: true,
 	})
 	if err != nil {
-		return "", fmt.Errorf("initramfs: merging the commands for linux/%s: %w\n%s", s.GOARCH, err, &log)
+		return "", fmt.Errorf("initramfs: merging the commands for linux/%s: %w\n%s", t.GOARCH, err, &log)
 	}
 	exe = filepath.Join(src, "bb")
-	compiler := s.Toolchain
+	compiler := *t
 	compiler.Dir = filepath.Join(src, "src/bb.u-root.com/bb")
-	args := slices.Concat([]string{"build", "-tags=" + tags, "-o", exe}, buildFlags, []string{"."})
-	if err := compiler.build(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, args...); err != nil {
+	args := slices.Concat([]string{"build", "-tags=" + tags, "-o", exe}, gobuild.Flags, []string{"."})
+	if err := compiler.Build(ctx, []string{"GO111MODULE=off", "GOPATH=" + src}, args...); err != nil {
 		return "", fmt.Errorf("initramfs: compiling the commands: %w", err)
 	}
 	return exe, nil
@@ -185,8 +164,8 @@ func (s *Spec) compileCommands(ctx context.Context, env *goEnv, commands []strin
 
 // buildBase archives at file the directories that an image has, and commands as
 // one executable with a link each.
-func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, file string) error {
-	tmp, err := s.cache("tmp")
+func buildBase(ctx context.Context, t *gobuild.Toolchain, goroot string, commands []string, file string) error {
+	tmp, err := t.Cache("tmp")
 	if err != nil {
 		return inputErrorf("%w", err)
 	}
@@ -198,7 +177,7 @@ func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, fil
 
 	records := slices.Clone(tree)
 	if len(commands) > 0 {
-		exe, err := s.compileCommands(ctx, env, commands, src)
+		exe, err := compileCommands(ctx, t, goroot, commands, src)
 		if err != nil {
 			return err
 		}
@@ -227,7 +206,7 @@ func (s *Spec) buildBase(ctx context.Context, env *goEnv, commands []string, fil
 	}
 	defer out.discard()
 	if err := writeArchive(out, records, baseLevel); err != nil {
-		return fmt.Errorf("initramfs: writing the base for %s: %w", s.GOARCH, err)
+		return fmt.Errorf("initramfs: writing the base for %s: %w", t.GOARCH, err)
 	}
 	if _, err := out.commit(); err != nil {
 		return fmt.Errorf("initramfs: %w", err)

@@ -17,6 +17,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/vspawn/vspawn/internal/gobuild"
 	"github.com/vspawn/vspawn/internal/usage"
 )
 
@@ -28,6 +29,26 @@ type InputError = usage.Error
 func inputErrorf(format string, args ...any) error {
 	return usage.Errorf("initramfs: "+format, args...)
 }
+
+// Toolchain says for whom Go code is compiled, and where from.
+type Toolchain struct {
+	// GOARCH is the guest's architecture.
+	GOARCH string
+	// NoMMU builds for a kernel without an MMU, whose MAX_PAGE_ORDER is
+	// MaxOrder; 0 is the kernel's default.
+	NoMMU    bool
+	MaxOrder int
+	// Dir is a directory of the module whose go.mod counts; the working
+	// directory if empty.
+	Dir string
+	// CacheDir keeps what need not be built again; it is made if need be. Any
+	// number of processes may use it at once.
+	CacheDir string
+	// Progress, if not nil, is told of each step that takes time, as one line.
+	Progress func(string)
+}
+
+func (t Toolchain) compiler() *gobuild.Toolchain { return (*gobuild.Toolchain)(&t) }
 
 // Spec is what an image is made of.
 type Spec struct {
@@ -78,9 +99,9 @@ func Build(ctx context.Context, spec Spec) (Result, error) {
 
 	var files []File
 	if len(spec.Programs) > 0 {
-		programs, err := spec.Toolchain.Programs(ctx, spec.Programs...)
+		programs, err := spec.compiler().Programs(ctx, spec.Programs...)
 		if err != nil {
-			return Result{}, err
+			return Result{}, fmt.Errorf("initramfs: %w", err)
 		}
 		for _, p := range programs {
 			files = append(files, File{Path: path.Join("/bin", filepath.Base(p.Path)), Host: p.Path})

@@ -10,7 +10,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -18,6 +17,8 @@ import (
 	"testing"
 
 	"github.com/u-root/u-root/pkg/cpio"
+
+	"github.com/vspawn/vspawn/internal/gobuild"
 )
 
 const core = "github.com/u-root/u-root/cmds/core/"
@@ -25,8 +26,7 @@ const core = "github.com/u-root/u-root/cmds/core/"
 // few are the commands of the images built here: a base of all takes long.
 var few = []string{core + "init", core + "gosh", core + "true"}
 
-// module makes a copy of this module's go.mod elsewhere, with a program and a
-// test of its own.
+// module makes a copy of this module's go.mod elsewhere, with programs of its own.
 func module(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -37,35 +37,7 @@ func module(t *testing.T) string {
 		}
 		write(t, filepath.Join(dir, name), string(b))
 	}
-	write(t, filepath.Join(dir, "hello", "main.go"), `package main
-
-import "runtime"
-
-// inlined tells whether the compiler inlined it.
-func inlined() bool { return callerInlined() }
-
-//go:noinline
-func callerInlined() bool {
-	pc := make([]uintptr, 1)
-	frame, _ := runtime.CallersFrames(pc[:runtime.Callers(2, pc)]).Next()
-	return frame.Func == nil
-}
-
-func main() { println("hello", inlined()) }
-`)
-	write(t, filepath.Join(dir, "hello", "main_test.go"), `package main
-
-import (
-	"os"
-	"testing"
-)
-
-func TestInlined(t *testing.T) {
-	if inlined() {
-		os.Stdout.WriteString("inlined\n")
-	}
-}
-`)
+	write(t, filepath.Join(dir, "hello", "main.go"), "package main\n\nfunc main() { println(\"hello\") }\n")
 	write(t, filepath.Join(dir, "other", "hello", "main.go"), "package main\n\nfunc main() {}\n")
 	write(t, filepath.Join(dir, "lib", "lib.go"), "package lib\n")
 	return dir
@@ -319,34 +291,6 @@ func TestExtend(t *testing.T) {
 	}
 }
 
-func TestToolchain(t *testing.T) {
-	t.Parallel()
-	tc := Toolchain{GOARCH: runtime.GOARCH, Dir: module(t), CacheDir: t.TempDir()}
-	for _, tt := range []struct {
-		name    string
-		compile func() ([]Binary, error)
-		want    string
-	}{
-		{"program", func() ([]Binary, error) { return tc.Programs(t.Context(), "./hello") }, "hello true\n"},
-		{"test", func() ([]Binary, error) { return tc.Tests(t.Context(), false, "./...") }, "inlined\nPASS\n"},
-		{"noinline test", func() ([]Binary, error) { return tc.Tests(t.Context(), true, "./hello") }, "PASS\n"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			bins, err := tt.compile()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(bins) != 1 || bins[0].Package != "github.com/vspawn/vspawn/hello" {
-				t.Fatalf("compiled %+v, want hello alone", bins)
-			}
-			out, err := exec.Command(bins[0].Path).CombinedOutput()
-			if string(out) != tt.want || err != nil {
-				t.Errorf("ran %q, %v, want %q", out, err, tt.want)
-			}
-		})
-	}
-}
-
 // TestBadInput wants each mistake told in one line as an InputError, and the
 // image that was there before left alone.
 func TestBadInput(t *testing.T) {
@@ -411,17 +355,6 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-func TestBrokenProgram(t *testing.T) {
-	t.Parallel()
-	tc := Toolchain{GOARCH: "riscv64", Dir: module(t), CacheDir: t.TempDir()}
-	write(t, filepath.Join(tc.Dir, "hello", "main.go"), "package main\n\nfunc main() { nosuch() }\n")
-	_, err := tc.Programs(t.Context(), "./hello")
-	var input *InputError
-	if err == nil || errors.As(err, &input) || !strings.Contains(err.Error(), "undefined: nosuch") {
-		t.Errorf("got %v, want the compiler's words, and no InputError", err)
-	}
-}
-
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -451,9 +384,9 @@ func TestDefaultCommands(t *testing.T) {
 
 func TestKey(t *testing.T) {
 	dir := module(t)
-	env := goEnv{GOVERSION: "go1.26.8", GOARCH: "arm64", GOROOT: "/a", GOMOD: filepath.Join(dir, "go.mod")}
-	key := func(env goEnv, commands ...string) string {
-		k, err := env.key("compiler", commands)
+	env := gobuild.Env{GOVERSION: "go1.26.8", GOARCH: "arm64", GOROOT: "/a", GOMOD: filepath.Join(dir, "go.mod")}
+	key := func(env gobuild.Env, commands ...string) string {
+		k, err := baseKey(env, "compiler", commands)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,13 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/vspawn/vspawn/internal/gobuild/gocmd"
 	"github.com/vspawn/vspawn/internal/usage"
 )
 
@@ -90,7 +89,7 @@ func Build(ctx context.Context, o Options) error {
 	if dir == "" {
 		dir = o.Dir
 	}
-	g := goCommand{command: "go", dir: dir, env: env}
+	g := goCommand{gocmd.Command{Program: "go", Dir: dir, Env: env}}
 	goroot, minor, err := g.release(ctx)
 	if err != nil {
 		return err
@@ -115,7 +114,7 @@ func Build(ctx context.Context, o Options) error {
 		command = []string{"test", "-c"}
 	}
 	command = slices.Concat(command, []string{"-overlay=" + overlay, "-toolexec=" + toolexec}, flags, packages)
-	stdout, stderr, err := g.run(ctx, command...)
+	stdout, stderr, err := g.Run(ctx, command...)
 	stderr = append(stderr, stdout...) // with -json all is there
 	switch text, readErr := os.ReadFile(filepath.Join(tmp, mistake)); {
 	case err == nil:
@@ -161,23 +160,7 @@ func quote(args []string) (string, error) {
 	return strings.Join(quoted, " "), nil
 }
 
-type goCommand struct {
-	command string
-	dir     string
-	env     []string
-}
-
-func (g *goCommand) run(ctx context.Context, args ...string) (stdout, stderr []byte, err error) {
-	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, g.command, args...)
-	cmd.Dir, cmd.Env = g.dir, g.env
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	// An interrupted go command removes its temporary files.
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 10 * time.Second
-	err = cmd.Run()
-	return out.Bytes(), errs.Bytes(), err
-}
+type goCommand struct{ gocmd.Command }
 
 // The minor releases of Go 1 whose runtime the edits are for.
 const (
@@ -190,7 +173,7 @@ const (
 // about the build is checked too as the go command knows it, from its environment
 // or from the file of go env -w.
 func (g *goCommand) release(ctx context.Context) (goroot string, minor int, err error) {
-	out, stderr, err := g.run(ctx, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE", "GOFLAGS", "GOFIPS140")
+	out, stderr, err := g.Run(ctx, "env", "-json", "GOROOT", "GOVERSION", "GOMODCACHE", "GOFLAGS", "GOFIPS140")
 	if err != nil {
 		return "", 0, fmt.Errorf("nommu: go env: %w %s", err, bytes.TrimSpace(stderr))
 	}
@@ -214,8 +197,8 @@ func (g *goCommand) release(ctx context.Context) (goroot string, minor int, err 
 		// A release that the go command has downloaded. It wants no overlay of
 		// files that it goes by that name.
 		env.GOROOT = filepath.Join("/proc/self/root", env.GOROOT)
-		g.command = filepath.Join(env.GOROOT, "bin/go")
-		g.env = append(g.env, "GOROOT="+env.GOROOT, "GOTOOLCHAIN=local")
+		g.Program = filepath.Join(env.GOROOT, "bin/go")
+		g.Env = append(g.Env, "GOROOT="+env.GOROOT, "GOTOOLCHAIN=local")
 	}
 	return env.GOROOT, minor, nil
 }
@@ -237,8 +220,8 @@ func (g *goCommand) usesCgo(ctx context.Context, complaint string) error {
 		return nil
 	}
 	list := *g
-	list.env = append(slices.Clone(g.env), "CGO_ENABLED=1")
-	out, _, _ := list.run(ctx, append([]string{"list", "-e", "-f", "{{with .CgoFiles}}{{$.ImportPath}} ({{index . 0}}){{end}}", "--"}, packages...)...)
+	list.Env = append(slices.Clone(g.Env), "CGO_ENABLED=1")
+	out, _, _ := list.Run(ctx, append([]string{"list", "-e", "-f", "{{with .CgoFiles}}{{$.ImportPath}} ({{index . 0}}){{end}}", "--"}, packages...)...)
 	if cgo := strings.Fields(string(out)); len(cgo) > 0 {
 		return inputErrorf("cgo is not for this target, and this uses it: %s", strings.Join(cgo, " "))
 	}

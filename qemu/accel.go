@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/gobuild"
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
@@ -166,7 +167,7 @@ func (k kvmTrial) err() error {
 // it did not. An error is about something else.
 func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel, patience time.Duration) (why string, err error) {
 	tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
-	programs, err := tc.Programs(ctx, agentPackage)
+	programs, err := (*gobuild.Toolchain)(&tc).Programs(ctx, agentPackage)
 	if err != nil {
 		return "", err
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/gobuild"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -74,7 +75,8 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 		}
 		byBase[path.Base(s.Package)] = s
 	}
-	programs, err := tc.Programs(ctx, commands...)
+	compiler := gobuild.Toolchain(tc)
+	programs, err := compiler.Programs(ctx, commands...)
 	if err != nil {
 		return p, err
 	}
@@ -85,7 +87,7 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 		if len(packages[noInline]) == 0 {
 			continue
 		}
-		bins, err := tc.Tests(ctx, noInline, packages[noInline]...)
+		bins, err := compiler.Tests(ctx, noInline, packages[noInline]...)
 		if err != nil {
 			return p, err
 		}

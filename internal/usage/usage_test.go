@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/gobuild"
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/nommu"
@@ -45,7 +46,7 @@ func TestOneKind(t *testing.T) {
 	}
 	_, found["nommu.Inspect"] = nommu.Inspect("/nope")
 	_, found["initramfs"] = initramfs.Build(ctx, initramfs.Spec{})
-	_, found["compiling"] = new(initramfs.Toolchain).Programs(ctx)
+	_, found["compiling"] = new(gobuild.Toolchain).Programs(ctx)
 	_, found["qemu"] = qemu.Select("vax")
 	for from, err := range found {
 		if !usage.Is(err) || strings.Contains(err.Error(), "\n") {

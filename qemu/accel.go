@@ -15,8 +15,8 @@ import (
 
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/internal/gobuild"
-	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -39,7 +39,7 @@ func ParseAccel(s string) (Accel, error) {
 	case AccelAuto, AccelKVM, AccelTCG:
 		return a, nil
 	}
-	return "", host.Usagef("ACCEL=%s: choose from %s, %s, %s", s, AccelAuto, AccelKVM, AccelTCG)
+	return "", usage.Errorf("ACCEL=%s: choose from %s, %s, %s", s, AccelAuto, AccelKVM, AccelTCG)
 }
 
 // kvmDevice is what QEMU asks for KVM. That it opens says nothing: there are machines
@@ -83,7 +83,7 @@ func (c *Config) accelerator(ctx context.Context, p *progress, kernels map[strin
 				return t
 			}, nil
 		case c.Accel == AccelKVM:
-			return nil, host.Usagef("ACCEL=%s: %w", AccelKVM, why)
+			return nil, usage.Errorf("ACCEL=%s: %w", AccelKVM, why)
 		}
 		if !errors.Is(why, os.ErrNotExist) {
 			p.set(Status{Target: t.Title(), Phase: fmt.Sprintf("goes without KVM: %v", why)})
@@ -99,11 +99,11 @@ func (c *Config) checkAccel() error {
 		return nil
 	}
 	if !slices.ContainsFunc(c.Targets, Target.ownArch) {
-		return host.Usagef("ACCEL=%s: no target has this machine's architecture, %s", AccelKVM, runtime.GOARCH)
+		return usage.Errorf("ACCEL=%s: no target has this machine's architecture, %s", AccelKVM, runtime.GOARCH)
 	}
 	f, err := os.OpenFile(kvmDevice, os.O_RDWR, 0)
 	if err != nil {
-		return host.Usagef("ACCEL=%s: %w", AccelKVM, err)
+		return usage.Errorf("ACCEL=%s: %w", AccelKVM, err)
 	}
 	return f.Close()
 }

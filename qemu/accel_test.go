@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -9,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 func TestParseAccel(t *testing.T) {
@@ -19,8 +18,7 @@ func TestParseAccel(t *testing.T) {
 			t.Errorf("%q: %q, %v", s, got, err)
 		}
 	}
-	var usage *host.UsageError
-	if _, err := ParseAccel("hvf"); !errors.As(err, &usage) || !strings.Contains(err.Error(), "hvf") {
+	if _, err := ParseAccel("hvf"); !usage.Is(err) || !strings.Contains(err.Error(), "hvf") {
 		t.Errorf("error: %v", err)
 	}
 }
@@ -90,14 +88,13 @@ func TestAccelerator(t *testing.T) {
 	if err := c.checkAccel(); err != nil {
 		t.Error(err)
 	}
-	var usage *host.UsageError
 	c.Targets = c.Targets[:1]
-	if err := c.checkAccel(); !errors.As(err, &usage) || !strings.Contains(err.Error(), runtime.GOARCH) {
+	if err := c.checkAccel(); !usage.Is(err) || !strings.Contains(err.Error(), runtime.GOARCH) {
 		t.Errorf("KVM for another architecture: %v", err)
 	}
 	c, _, _ = kvmTrialConfig(t, "")
 	c.Accel, kvmDevice = AccelKVM, "/nowhere/kvm"
-	if err := c.checkAccel(); !errors.As(err, &usage) || !strings.Contains(err.Error(), "/nowhere/kvm") {
+	if err := c.checkAccel(); !usage.Is(err) || !strings.Contains(err.Error(), "/nowhere/kvm") {
 		t.Errorf("KVM without a device: %v", err)
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -29,13 +29,13 @@ func ParseAppend(s string) (string, error) {
 	args := strings.TrimSpace(s)
 	switch {
 	case strings.ContainsFunc(args, unicode.IsControl):
-		return "", host.Usagef("APPEND=%q: give arguments for the kernel on one line", s)
+		return "", usage.Errorf("APPEND=%q: give arguments for the kernel on one line", s)
 	case len(args) > maxAppend:
-		return "", host.Usagef("APPEND=%s: %d bytes are too long for a kernel's command line: give up to %d", s, len(args), maxAppend)
+		return "", usage.Errorf("APPEND=%s: %d bytes are too long for a kernel's command line: give up to %d", s, len(args), maxAppend)
 	case strings.Count(args, `"`)%2 != 0:
-		return "", host.Usagef("APPEND=%s: there is no end to a quotation", s)
+		return "", usage.Errorf("APPEND=%s: there is no end to a quotation", s)
 	case slices.Contains(strings.Fields(args), "--"):
-		return "", host.Usagef("APPEND=%s: after -- come arguments for PID 1, which takes none: leave it out", s)
+		return "", usage.Errorf("APPEND=%s: after -- come arguments for PID 1, which takes none: leave it out", s)
 	}
 	return args, nil
 }

@@ -1,7 +1,6 @@
 package qemu
 
 import (
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -10,7 +9,7 @@ import (
 
 	vmtest "github.com/hugelgupf/vmtest/qemu"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -75,8 +74,7 @@ func TestSelect(t *testing.T) {
 		}
 	}
 	_, err := Select("arm64,vax")
-	var usage *host.UsageError
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), `unknown target "vax": choose from amd64, arm64, riscv64`) {
+	if !usage.Is(err) || !strings.Contains(err.Error(), `unknown target "vax": choose from amd64, arm64, riscv64`) {
 		t.Errorf("error: %v", err)
 	}
 }
@@ -105,8 +103,7 @@ func TestParseShard(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"1", "0/3", "4/3", "1/3x", "1/3/5", "a/b", "-1/3", "/"} {
-		var usage *host.UsageError
-		if got, err := ParseShard(s); !errors.As(err, &usage) {
+		if got, err := ParseShard(s); !usage.Is(err) {
 			t.Errorf("ParseShard(%q) = %v, %v, want a usage error", s, got, err)
 		}
 	}

@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/vspawn/vspawn/initramfs"
-	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -22,14 +22,14 @@ type Given struct {
 // check tells what is wrong with it on a target.
 func (g Given) check(t Target) error {
 	if g.Kernel == "" {
-		return host.Usagef("MODULES_%s without KERNEL_%s: the modules of our own kernels come with them", t.variable(), t.variable())
+		return usage.Errorf("MODULES_%s without KERNEL_%s: the modules of our own kernels come with them", t.variable(), t.variable())
 	}
 	if err := supply.CheckMagic(t.Magic, g.Kernel); err != nil {
-		return host.Usagef("KERNEL_%s=%s: %w: give the path of a kernel image for %s", t.variable(), g.Kernel, err, t.GOARCH)
+		return usage.Errorf("KERNEL_%s=%s: %w: give the path of a kernel image for %s", t.variable(), g.Kernel, err, t.GOARCH)
 	}
 	for _, m := range g.Modules {
 		if err := checkModule(m); err != nil {
-			return host.Usagef("MODULES_%s: %w: give the paths of kernel modules (.ko, not compressed), separated by commas", t.variable(), err)
+			return usage.Errorf("MODULES_%s: %w: give the paths of kernel modules (.ko, not compressed), separated by commas", t.variable(), err)
 		}
 	}
 	return nil

@@ -1,13 +1,12 @@
 package qemu
 
 import (
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // fakeImage writes a kernel image that has the right looks.
@@ -47,9 +46,8 @@ func TestGiven(t *testing.T) {
 		t.Errorf("%+v", files)
 	}
 	for _, g := range []Given{{Kernel: "/nowhere/vmlinuz"}, {Kernel: image, Modules: []string{"/nowhere/x.ko"}}, {Kernel: image, Modules: []string{image}}, {Modules: []string{module}}} {
-		var usage *host.UsageError
 		_, err := GivenKernel(Targets[0], g)
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), g.Kernel) && !strings.Contains(err.Error(), g.Modules[0]) {
+		if !usage.Is(err) || !strings.Contains(err.Error(), g.Kernel) && !strings.Contains(err.Error(), g.Modules[0]) {
 			t.Errorf("%+v: %v", g, err)
 		}
 	}

@@ -3,7 +3,6 @@ package qemu
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -266,8 +266,7 @@ func TestKernelIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := Given{Kernel: file}.check(target)
-	var usage *host.UsageError
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "is no kernel image for this machine") {
+	if !usage.Is(err) || !strings.Contains(err.Error(), "is no kernel image for this machine") {
 		t.Errorf("error: %v", err)
 	}
 

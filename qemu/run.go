@@ -22,6 +22,7 @@ import (
 	"github.com/vspawn/vspawn/initramfs"
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -59,7 +60,7 @@ func ParseShard(s string) (Shard, error) {
 	var rest string
 	n, _ := fmt.Sscanf(s+" .", "%d/%d %s", &sh.I, &sh.N, &rest)
 	if n != 3 || sh.I < 1 || sh.I > sh.N {
-		return Shard{}, host.Usagef("SHARD=%s: give i/n with 1 ≤ i ≤ n, such as 1/3", s)
+		return Shard{}, usage.Errorf("SHARD=%s: give i/n with 1 ≤ i ≤ n, such as 1/3", s)
 	}
 	return sh, nil
 }
@@ -70,10 +71,10 @@ func (c *Config) resultsDir() string { return filepath.Join(c.Build, "results") 
 // check finds what is wrong before any work is done, and anything is removed.
 func (c *Config) check() error {
 	if _, err := wire.NewSelector(c.Run, 0, 1); err != nil {
-		return host.Usagef("RUN=%s: %w", c.Run, err)
+		return usage.Errorf("RUN=%s: %w", c.Run, err)
 	}
 	if c.Limits.Idle <= 0 || c.Limits.Total <= 0 {
-		return host.Usagef("TIMEOUT and LIMIT must be more than 0, such as 90s")
+		return usage.Errorf("TIMEOUT and LIMIT must be more than 0, such as 90s")
 	}
 	for _, t := range c.Targets {
 		if given, ok := c.Kernels[t.Name]; ok {
@@ -268,7 +269,7 @@ func (c *Config) kernels(ctx context.Context, p *progress) (map[string]supply.Ke
 // withoutKernel is the result of a target that has none: what the user can mend is
 // no failure, but a kernel that does not compile is.
 func withoutKernel(t Target, err error) *Result {
-	if usage := new(host.UsageError); errors.As(err, &usage) {
+	if usage.Is(err) {
 		return &Result{Target: t, NoKernel: err.Error(), notServed: errors.As(err, new(*supply.NotServed))}
 	}
 	return &Result{Target: t, Problems: []string{"no kernel: " + err.Error()}}

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A series is a kernel that targets are tried on: a row of allSeries.
@@ -85,7 +85,7 @@ func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
 	}
 	for _, name := range names {
 		if !all && !slices.Contains(known, name) && !slices.Contains(suites, name) {
-			return nil, host.Usagef("KERNELS=%s: unknown kernel %q: choose from %s, the suites %s, or %s", list, name,
+			return nil, usage.Errorf("KERNELS=%s: unknown kernel %q: choose from %s, the suites %s, or %s", list, name,
 				strings.Join(known, ", "), strings.Join(suites, ", "), AllKernels)
 		}
 	}
@@ -105,7 +105,7 @@ func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
 		}
 	}
 	if len(on) == 0 {
-		return nil, host.Usagef("KERNELS=%s: none of the targets has such a kernel", list)
+		return nil, usage.Errorf("KERNELS=%s: none of the targets has such a kernel", list)
 	}
 	return on, nil
 }

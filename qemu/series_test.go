@@ -1,13 +1,12 @@
 package qemu
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 func TestOnKernels(t *testing.T) {
@@ -34,7 +33,7 @@ func TestOnKernels(t *testing.T) {
 	for list, want := range map[string]string{"4.19": `unknown kernel "4.19": choose from 6.12, 7.2, 6.1, 5.10, the suites trixie, forky, bookworm, bullseye, or all`, "5.10": "none of the targets", "all,5.10": `unknown kernel "all"`} {
 		targets, _ := Select("riscv64")
 		_, err := OnKernels(targets, list, new(strings.Builder))
-		if usage := new(host.UsageError); !errors.As(err, &usage) || !strings.Contains(err.Error(), want) {
+		if !usage.Is(err) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v, want %q", list, err, want)
 		}
 	}

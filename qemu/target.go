@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/vspawn/vspawn/initramfs"
-	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A Target is a kind of machine that tests run on, a row of Targets, with a kernel
@@ -243,7 +243,7 @@ func Select(list string) ([]Target, error) {
 	for _, name := range names {
 		t, ok := lookup(name)
 		if !ok {
-			return nil, host.Usagef("unknown target %q: choose from %s", name, strings.Join(Names(), ", "))
+			return nil, usage.Errorf("unknown target %q: choose from %s", name, strings.Join(Names(), ", "))
 		}
 		if !seen[name] {
 			selected = append(selected, t)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // Guests that lie in every way we could think of, and one that does not, in one run.
@@ -107,8 +108,7 @@ func TestParseAppend(t *testing.T) {
 		}
 	}
 	for _, s := range []string{"a\nb", `a="b`, "a -- b", "--", strings.Repeat("a", maxAppend+1)} {
-		var usage *host.UsageError
-		if _, err := ParseAppend(s); !errors.As(err, &usage) || !strings.Contains(err.Error(), "APPEND=") {
+		if _, err := ParseAppend(s); !usage.Is(err) || !strings.Contains(err.Error(), "APPEND=") {
 			t.Errorf("%q: error %v", s, err)
 		}
 	}
@@ -127,7 +127,7 @@ func TestWrongKernelKeepsResults(t *testing.T) {
 	for _, given := range []Given{{Kernel: "/nowhere"}, {Kernel: old}, {Modules: []string{old}}, {Kernel: c.Kernels[testTarget].Kernel, Modules: []string{old}}} {
 		c.Kernels = map[string]Given{testTarget: given}
 		_, err := Run(t.Context(), c)
-		if usage := new(host.UsageError); !errors.As(err, &usage) || !strings.Contains(err.Error(), "_"+testTarget) {
+		if !usage.Is(err) || !strings.Contains(err.Error(), "_"+testTarget) {
 			t.Errorf("%+v: error %v", given, err)
 		}
 		if _, err := os.Stat(old); err != nil {

@@ -9,8 +9,8 @@ import (
 	"syscall"
 
 	"github.com/vspawn/vspawn/initramfs"
-	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu"
 )
 
@@ -61,7 +61,7 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 		return err
 	}
 	if len(on) != 1 {
-		return host.Usagef("KERNELS=%s: say which one of %s to boot", o.series, one.AllKernels())
+		return usage.Errorf("KERNELS=%s: say which one of %s to boot", o.series, one.AllKernels())
 	}
 	t := on[0]
 	store, err := supply.DefaultStore()

@@ -19,13 +19,13 @@ import (
 	"syscall"
 	"text/tabwriter"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // The exit statuses.
 const (
-	statusFailed = 1 // a test failed, or something that should work did not
-	statusUsage  = 2 // the caller can mend it, or something could not run
+	statusFailed = usage.StatusFailed // a test failed, or something that should work did not
+	statusUsage  = usage.StatusUsage  // the caller can mend it, or something could not run
 )
 
 // errFailed says that the output has told already what failed.
@@ -52,11 +52,11 @@ func commands() []command {
 		{name: "setup", text: "install the packages that are missing", run: setup},
 		{name: "targets", text: "list the targets", run: listTargets, anywhere: true},
 		{name: "options", text: "list the options", run: func(_ context.Context, _ *options, out *os.File) error { return listOptions(out) }, anywhere: true},
-		{name: "help", text: "show this", run: func(_ context.Context, _ *options, out *os.File) error { return usage(out) }, anywhere: true},
+		{name: "help", text: "show this", run: func(_ context.Context, _ *options, out *os.File) error { return help(out) }, anywhere: true},
 	}
 }
 
-func usage(w io.Writer) error {
+func help(w io.Writer) error {
 	fmt.Fprintln(w, "rig COMMAND, with options from the environment (make passes its variables on)")
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "\ncommands:")
@@ -87,7 +87,7 @@ func main() {
 
 func mainErr(ctx context.Context, args []string) error {
 	if len(args) != 1 {
-		return host.Usagef("one command is wanted: rig help lists them")
+		return usage.Errorf("one command is wanted: rig help lists them")
 	}
 	for _, c := range commands() {
 		if c.name == args[0] {
@@ -101,7 +101,7 @@ func mainErr(ctx context.Context, args []string) error {
 			return c.run(ctx, o, os.Stdout)
 		}
 	}
-	return host.Usagef("unknown command %q: rig help lists them", args[0])
+	return usage.Errorf("unknown command %q: rig help lists them", args[0])
 }
 
 // inModule tells whether this is the folder whose tests the rig runs: elsewhere it
@@ -109,14 +109,13 @@ func mainErr(ctx context.Context, args []string) error {
 func inModule() error {
 	const module = "module github.com/vspawn/vspawn\n"
 	if b, err := os.ReadFile("go.mod"); err != nil || !strings.HasPrefix(string(b), module) {
-		return host.Usagef("this is not the folder of vspawn's go.mod: run make there")
+		return usage.Errorf("this is not the folder of vspawn's go.mod: run make there")
 	}
 	return nil
 }
 
 // status prints err, if it isn't told yet, and gives the exit status.
 func status(err error) int {
-	var usage *host.UsageError
 	switch {
 	case err == nil:
 		return 0
@@ -128,8 +127,5 @@ func status(err error) int {
 		err = errors.New("interrupted")
 	}
 	fmt.Fprintln(os.Stderr, "rig:", err)
-	if errors.As(err, &usage) {
-		return statusUsage
-	}
-	return statusFailed
+	return usage.Status(err)
 }

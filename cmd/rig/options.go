@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu"
 )
 
@@ -79,7 +79,7 @@ var variables = []variable{
 	}},
 	{"JOBS", "JOBS=n", "guests at once (one a processor)", func(o *options, v string) (err error) {
 		if o.jobs, err = strconv.Atoi(v); err != nil || o.jobs < 1 {
-			return host.Usagef("JOBS=%s: give a number of guests, from 1", v)
+			return usage.Errorf("JOBS=%s: give a number of guests, from 1", v)
 		}
 		return nil
 	}},
@@ -87,14 +87,14 @@ var variables = []variable{
 		// The kernels without an MMU are made for up to 8.
 		var err error
 		if o.cpus, err = strconv.Atoi(v); err != nil || o.cpus < 1 || o.cpus > 8 {
-			return host.Usagef("CPUS=%s: give a number of processors, from 1 to 8", v)
+			return usage.Errorf("CPUS=%s: give a number of processors, from 1 to 8", v)
 		}
 		return nil
 	}},
 	{"MEMORY", "MEMORY=n", "MiB of memory of each guest (1024)", func(o *options, v string) error {
 		var err error
 		if o.memory, err = strconv.Atoi(v); err != nil || o.memory < 8 {
-			return host.Usagef("MEMORY=%s: give a number of MiB, from 8", v)
+			return usage.Errorf("MEMORY=%s: give a number of MiB, from 8", v)
 		}
 		return nil
 	}},
@@ -142,7 +142,7 @@ func parseOptions(environ []string) (*options, error) {
 		}
 	}
 	if o.series != "" && len(o.kernels) > 0 {
-		return nil, host.Usagef("KERNELS=%s: a kernel of your own (%s<target>=) takes its place: leave one of the two out", o.series, kernelPrefix)
+		return nil, usage.Errorf("KERNELS=%s: a kernel of your own (%s<target>=) takes its place: leave one of the two out", o.series, kernelPrefix)
 	}
 	o.machines(o.targets)
 	return o, nil
@@ -157,10 +157,10 @@ func (o *options) setKernel(variable, value string) error {
 		}
 		i := slices.IndexFunc(qemu.Names(), func(n string) bool { return under(n) == under(name) })
 		if i < 0 {
-			return host.Usagef("%s=%s: unknown target %q: choose from %s", variable, value, name, strings.Join(qemu.Names(), ", "))
+			return usage.Errorf("%s=%s: unknown target %q: choose from %s", variable, value, name, strings.Join(qemu.Names(), ", "))
 		}
 		if other := prefix + under(name); variable != other && o.given[other] != "" {
-			return host.Usagef("%s=%s: %s=%s is set too: leave one of the two out", variable, value, other, o.given[other])
+			return usage.Errorf("%s=%s: %s=%s is set too: leave one of the two out", variable, value, other, o.given[other])
 		}
 		given := o.kernels[qemu.Names()[i]]
 		if prefix == kernelPrefix {
@@ -195,7 +195,7 @@ func (o *options) machines(targets []qemu.Target) {
 func parseDuration(name, v string) (time.Duration, error) {
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
-		return 0, host.Usagef("%s=%s: give a duration, such as 90s", name, v)
+		return 0, usage.Errorf("%s=%s: give a duration, such as 90s", name, v)
 	}
 	return d, nil
 }
@@ -211,7 +211,7 @@ func (o *options) one() (qemu.Target, error) {
 		o.machines(targets)
 	}
 	if len(targets) != 1 {
-		return qemu.Target{}, host.Usagef("say which: TARGET=%s", strings.Join(qemu.Names(), " or TARGET="))
+		return qemu.Target{}, usage.Errorf("say which: TARGET=%s", strings.Join(qemu.Names(), " or TARGET="))
 	}
 	return targets[0], nil
 }

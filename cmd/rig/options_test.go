@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/initramfs"
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu"
 )
 
@@ -49,8 +49,7 @@ func TestBadOptions(t *testing.T) {
 		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x", "MODULES_vax=/x", "ACCEL=hvf", "APPEND=a -- b",
 	} {
 		_, err := parseOptions([]string{v})
-		var usage *host.UsageError
-		if !errors.As(err, &usage) || strings.Contains(err.Error(), "\n") {
+		if !usage.Is(err) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: error %v", v, err)
 			continue
 		}
@@ -74,8 +73,7 @@ func TestOne(t *testing.T) {
 			t.Fatal(err)
 		}
 		target, err := o.one()
-		var usage *host.UsageError
-		if target.Name != tt.want || (err == nil) != (tt.want != "") || err != nil && !errors.As(err, &usage) {
+		if target.Name != tt.want || (err == nil) != (tt.want != "") || err != nil && !usage.Is(err) {
 			t.Errorf("%s: %q, %v, want %q", tt.env, target.Name, err, tt.want)
 		}
 	}
@@ -118,13 +116,12 @@ func TestElsewhere(t *testing.T) {
 
 // A kernel of one's own and a choice of ours exclude each other.
 func TestKernelAndKernels(t *testing.T) {
-	var usage *host.UsageError
 	_, err := parseOptions([]string{"KERNEL_riscv64-nommu=/a", "KERNEL_riscv64_nommu=/b"})
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "/a") || !strings.Contains(err.Error(), "/b") {
+	if !usage.Is(err) || !strings.Contains(err.Error(), "/a") || !strings.Contains(err.Error(), "/b") {
 		t.Errorf("error: %v", err)
 	}
 	_, err = parseOptions([]string{"KERNELS=5.10", "KERNEL_arm64=/a"})
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "KERNELS=5.10") {
+	if !usage.Is(err) || !strings.Contains(err.Error(), "KERNELS=5.10") {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu"
 )
 
@@ -103,7 +104,7 @@ func install(ctx context.Context, tools []host.Tool, out *os.File) error {
 		cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 		cmd.Stdout, cmd.Stderr = out, os.Stderr
 		if err := cmd.Run(); err != nil {
-			return host.Usagef("%s: %w; %w", strings.Join(args, " "), err, host.CheckTools(tools))
+			return usage.Errorf("%s: %w; %w", strings.Join(args, " "), err, host.CheckTools(tools))
 		}
 		return nil
 	}

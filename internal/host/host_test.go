@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 func TestMissing(t *testing.T) {
@@ -20,8 +22,7 @@ func TestMissing(t *testing.T) {
 		t.Errorf("missing: %v", got)
 	}
 	err := CheckTools(tools)
-	var usage *UsageError
-	if !errors.As(err, &usage) || !strings.Contains(err.Error(), "no-such-program (Debian package new or old)") {
+	if !usage.Is(err) || !strings.Contains(err.Error(), "no-such-program (Debian package new or old)") {
 		t.Errorf("error: %v", err)
 	}
 	if err := CheckTools(tools[:1]); err != nil {
@@ -127,8 +128,7 @@ func TestLockDirContended(t *testing.T) {
 }
 
 func TestLockDirUnwritable(t *testing.T) {
-	var usage *UsageError
-	if _, err := TryLockDir("/dev/null/a"); !errors.As(err, &usage) {
+	if _, err := TryLockDir("/dev/null/a"); !usage.Is(err) {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // LockDir makes dir if need be, and holds it against other processes, and other
@@ -37,14 +39,14 @@ func TryLockDir(dir string) (unlock func(), err error) {
 			if _, gone := os.Lstat(dir); os.IsExist(err) && os.IsNotExist(gone) {
 				continue // it was there, and was removed meanwhile
 			}
-			return nil, Usagef("%w", err)
+			return nil, usage.Errorf("%w", err)
 		}
 		f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o644)
 		if os.IsNotExist(err) {
 			continue // it was removed meanwhile
 		}
 		if err != nil {
-			return nil, Usagef("%w", err)
+			return nil, usage.Errorf("%w", err)
 		}
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		switch {

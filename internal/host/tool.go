@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A Tool is a program, or a file by its absolute path, that something needs, and
@@ -43,7 +45,7 @@ func CheckTools(tools []Tool) error {
 	for _, t := range missing {
 		list = append(list, t.Program+" (Debian package "+strings.ReplaceAll(t.Package, "|", " or ")+")")
 	}
-	return Usagef("missing on this machine: %s: run make setup as root on Debian or Ubuntu, or install them by hand", strings.Join(list, ", "))
+	return usage.Errorf("missing on this machine: %s: run make setup as root on Debian or Ubuntu, or install them by hand", strings.Join(list, ", "))
 }
 
 // Output runs a command and gives its stdout; its error holds the last lines

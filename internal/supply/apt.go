@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // An apt is an apt that has directories of its own, for one suite and one
@@ -173,7 +173,7 @@ func (a *apt) run(ctx context.Context, dir, tool string, args ...string) ([]byte
 	case limited.Err() != nil:
 		return nil, &unserved{fmt.Sprintf("no end after %v", longest), false}
 	case cmd.ProcessState == nil:
-		return nil, host.Usagef("apt does not run: %w", err)
+		return nil, usage.Errorf("apt does not run: %w", err)
 	}
 	reason, final := complaint(stderr.String())
 	if reason == "" {

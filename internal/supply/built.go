@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A Built is a kernel that is made from Debian's kernel source, for a machine that
@@ -368,7 +369,7 @@ func sourcePlace(dir string) (string, error) {
 		return "", err
 	}
 	if strings.ContainsAny(place, refused) {
-		err = host.Usagef("a kernel can't be built in a directory with a space or a colon in its name, such as %s: set TMPDIR", os.TempDir())
+		err = usage.Errorf("a kernel can't be built in a directory with a space or a colon in its name, such as %s: set TMPDIR", os.TempDir())
 	} else {
 		err = os.Symlink(place, filepath.Join(filepath.Dir(dir), elsewhere))
 	}

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A package that apt finds right and nobody can unpack is passed over, as is one that
@@ -56,7 +56,7 @@ func TestCannotUnpack(t *testing.T) {
 func mustFailWith(t *testing.T, s *Store, p Spec, text string) {
 	t.Helper()
 	_, err := s.Get(t.Context(), p, false, func(string, string) {})
-	if usage := new(host.UsageError); !errors.As(err, &usage) || !strings.Contains(err.Error(), text) {
+	if !usage.Is(err) || !strings.Contains(err.Error(), text) {
 		t.Errorf("error: %v; want %q in it", err, text)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // slowQEMU is the last major version of QEMU that is replaced if it can be:
@@ -89,7 +90,7 @@ func notedNone(note string) error {
 	if err != nil || left <= 0 || left > askAgain { // or the clock was set
 		return nil
 	}
-	return &host.UsageError{Err: &NotServed{fmt.Sprintf("%s (as it was %v ago; after %v it is asked for again)",
+	return &usage.Error{Err: &NotServed{fmt.Sprintf("%s (as it was %v ago; after %v it is asked for again)",
 		text, (askAgain - left).Round(time.Minute), askAgain)}}
 }
 

@@ -1,7 +1,6 @@
 package supply
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -10,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 func emulatorScript(version string) string {
@@ -126,8 +125,7 @@ func TestEmulator(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(a, a, false, "no newer qemu-test-a: bookworm-backports: list for "+runtimeArch+": Could not connect")
-	var usage *host.UsageError
-	if _, err := s.Emulator(t.Context(), a, "qemu-test", false, heard.report); !errors.As(err, &usage) {
+	if _, err := s.Emulator(t.Context(), a, "qemu-test", false, heard.report); !usage.Is(err) {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A found is what a suite has.
@@ -39,7 +40,7 @@ type job struct {
 // fresh is set, the suites are asked what is newer; the cached kernel stays if
 // they can't be. What takes time is reported, and what is passed over.
 //
-// What the user can mend is a host.UsageError.
+// What the user can mend is a usage.Error.
 func (s *Store) Get(ctx context.Context, spec Spec, fresh bool, report func(phase, detail string)) (Kernel, error) {
 	if !fresh {
 		if k, ok := s.cachedAny(ctx, spec); ok {
@@ -99,7 +100,7 @@ func (s *Store) ask(ctx context.Context, spec Spec, fresh bool, report reporter)
 			report(fmt.Sprintf("%s: %s; asking %s", suite.Name, u.reason, about.suites[i+1].Name), "")
 		}
 	}
-	return Kernel{}, &host.UsageError{Err: &NotServed{fmt.Sprintf("no %s: %s: %s", about.what, strings.Join(passed, "; "), hint)}}
+	return Kernel{}, &usage.Error{Err: &NotServed{fmt.Sprintf("no %s: %s: %s", about.what, strings.Join(passed, "; "), hint)}}
 }
 
 // NotServed says that all suites were asked, and none has what is wanted, or could
@@ -172,7 +173,7 @@ func (s *Store) from(ctx context.Context, spec Spec, suite Suite, fresh bool, re
 		j.debs = append(j.debs, file)
 	}
 	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
-		return Kernel{}, host.Usagef("cache directory: %w", err)
+		return Kernel{}, usage.Errorf("cache directory: %w", err)
 	}
 	if err := spec.build(ctx, j); err != nil {
 		return Kernel{}, err

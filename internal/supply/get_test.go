@@ -2,7 +2,6 @@ package supply
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 func ctxOfChild() context.Context { return context.Background() }
@@ -52,8 +52,7 @@ func mustFail(t *testing.T, s *Store, p Spec, fresh bool, texts ...string) *said
 	if d := time.Since(start); d > time.Minute {
 		t.Errorf("it took %v", d)
 	}
-	var usage *host.UsageError
-	if !errors.As(err, &usage) || strings.Contains(err.Error(), "\n") {
+	if !usage.Is(err) || strings.Contains(err.Error(), "\n") {
 		t.Fatalf("error: %v, kernel %+v", err, k)
 	}
 	for _, text := range texts {
@@ -608,8 +607,7 @@ func TestChangedKernelIsFetched(t *testing.T) {
 		t.Fatal(err)
 	}
 	noAPT(t)
-	var usage *host.UsageError
-	if _, err := s.Get(t.Context(), p, false, func(string, string) {}); !errors.As(err, &usage) || !strings.Contains(err.Error(), "apt-get (Debian package apt)") {
+	if _, err := s.Get(t.Context(), p, false, func(string, string) {}); !usage.Is(err) || !strings.Contains(err.Error(), "apt-get (Debian package apt)") {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A Mirror is where packages come from. What is zero is as it says here.
@@ -54,7 +55,7 @@ func (s *Store) mirror(ctx context.Context) (Mirror, error) {
 	m.Pause = cmp.Or(m.Pause, 5*time.Second)
 	m.Timeout = cmp.Or(m.Timeout, 20*time.Second)
 	if _, err := os.Stat(m.Keyring); err != nil {
-		return m, host.Usagef("%s is missing, with which apt verifies packages: install debian-archive-keyring", m.Keyring)
+		return m, usage.Errorf("%s is missing, with which apt verifies packages: install debian-archive-keyring", m.Keyring)
 	}
 	if m.URI != "" {
 		return m, nil
@@ -76,7 +77,7 @@ func debianMirror(ctx context.Context, osRelease string) (string, error) {
 	out, err := host.Output(exec.CommandContext(ctx, "apt-get", "indextargets",
 		"--format", "$(COMPONENT) $(CODENAME) $(REPO_URI)", "Created-By: Packages", "Origin: Debian"))
 	if err != nil {
-		return "", host.Usagef("apt did not answer: %w", err)
+		return "", usage.Errorf("apt did not answer: %w", err)
 	}
 	var mirrors []string
 	for line := range strings.Lines(string(out)) {
@@ -94,7 +95,7 @@ func debianMirror(ctx context.Context, osRelease string) (string, error) {
 	if release, err := debianRelease(osRelease); err == nil && release != "" {
 		out, err := host.Output(exec.CommandContext(ctx, "apt-get", "update", "--print-uris"))
 		if err != nil {
-			return "", host.Usagef("apt did not answer: %w", err)
+			return "", usage.Errorf("apt did not answer: %w", err)
 		}
 		if mirror := mirrorOf(string(out)); mirror != "" {
 			return mirror, nil
@@ -103,7 +104,7 @@ func debianMirror(ctx context.Context, osRelease string) (string, error) {
 	if mirror := debootstrapMirror(debootstrap); mirror != "" {
 		return mirror, nil
 	}
-	return "", host.Usagef("no mirror of Debian found: run apt-get update on Debian, or install debootstrap elsewhere")
+	return "", usage.Errorf("no mirror of Debian found: run apt-get update on Debian, or install debootstrap elsewhere")
 }
 
 var releaseURI = regexp.MustCompile(`(?m)^'(.+)/dists/([^/']+)/InRelease' `)

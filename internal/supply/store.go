@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/vspawn/vspawn/internal/host"
+	"github.com/vspawn/vspawn/internal/usage"
 )
 
 // A Store is a cache of kernels and emulators, which outlives the processes that
@@ -42,7 +43,7 @@ func Open(dir string) *Store { return &Store{Dir: dir} }
 func DefaultStore() (*Store, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return nil, host.Usagef("no place for the cache: set XDG_CACHE_HOME or HOME")
+		return nil, usage.Errorf("no place for the cache: set XDG_CACHE_HOME or HOME")
 	}
 	return Open(filepath.Join(dir, "vspawn")), nil
 }
@@ -88,7 +89,7 @@ func (s *Store) workDir(ctx context.Context) (string, error) {
 	}
 	dir, err := os.MkdirTemp(s.path("work"), "")
 	if err != nil {
-		return "", host.Usagef("cache directory: %w", err)
+		return "", usage.Errorf("cache directory: %w", err)
 	}
 	s.free, err = host.TryLockDir(dir)
 	if err != nil {
@@ -101,7 +102,7 @@ func (s *Store) workDir(ctx context.Context) (string, error) {
 // sweep removes what is in no process's hands.
 func (s *Store) sweep() (removed []string, err error) {
 	if err := os.MkdirAll(s.path("work"), 0o755); err != nil {
-		return nil, host.Usagef("cache directory: %w", err)
+		return nil, usage.Errorf("cache directory: %w", err)
 	}
 	entries, err := os.ReadDir(s.path("work"))
 	if err != nil {

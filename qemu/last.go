@@ -3,6 +3,7 @@ package qemu
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -33,10 +34,7 @@ func writeLast(w io.Writer, results []*Result) {
 		}
 	}
 	for _, r := range failedResults(results) {
-		var lines []string
-		for _, p := range r.Problems {
-			lines = append(lines, p)
-		}
+		lines := slices.Clone(r.Problems)
 		for _, t := range r.Tests {
 			if t.failed() {
 				lines = append(lines, fmt.Sprintf("%s %s %s", t.Binary, t.Name, outcomeText[t.Outcome]))

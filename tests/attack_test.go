@@ -366,6 +366,7 @@ func attackAll(at uintptr, value uint64, parent int, over *atomic.Bool) (got boo
 		panic(err)
 	}
 	b := make([]byte, 128)
+	children := map[int]bool{} // whether a process is the victim's child
 	for !over.Load() {
 		n, err := unix.Pread(load, b, 0)
 		if err != nil {
@@ -376,10 +377,29 @@ func attackAll(at uintptr, value uint64, parent int, over *atomic.Bool) (got boo
 			panic(err)
 		}
 		for pid := max(2, last-3); pid <= last+2; pid++ {
-			got.try(pid, at, value, parent)
+			if victims(pid, parent, children) {
+				got.try(pid, at, value, parent)
+			}
 		}
 	}
 	return got
+}
+
+// victims tells whether a process is the victim's child: no other is touched.
+func victims(pid, parent int, known map[int]bool) bool {
+	is, ok := known[pid]
+	if !ok {
+		fields := statFields(pid)
+		if fields == nil {
+			return false // not yet
+		}
+		if len(known) > 100 {
+			clear(known)
+		}
+		is = string(fields[1]) == strconv.Itoa(parent)
+		known[pid] = is
+	}
+	return is
 }
 
 // try tries one process. After its exec its new user may look at it, but what is
@@ -392,7 +412,7 @@ func (got *booty) try(pid int, at uintptr, value uint64, parent int) {
 			got.Writes++
 		}
 	}
-	if got.Tries%64 == 0 && unix.PtraceSeize(pid) == nil {
+	if got.Tries%16 == 0 && unix.PtraceSeize(pid) == nil {
 		if stillShares(pid, parent) {
 			got.Traced++
 		}
@@ -412,15 +432,20 @@ func letGo(pid int) {
 
 // stillShares tells whether a process is parent's child and has never exec'd.
 func stillShares(pid, parent int) bool {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
+	fields := statFields(pid)
+	if fields == nil || string(fields[1]) != strconv.Itoa(parent) {
 		return false
-	}
-	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
-	if string(fields[1]) != strconv.Itoa(parent) {
-		return false // another test's
 	}
 	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
 	const forkNoExec = 0x40 // PF_FORKNOEXEC
 	return err == nil && flags&forkNoExec != 0 && string(fields[0]) != "Z" && string(fields[0]) != "X"
+}
+
+// statFields are those of /proc/PID/stat behind the name, or nil.
+func statFields(pid int) [][]byte {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return nil
+	}
+	return bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 }

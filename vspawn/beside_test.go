@@ -61,8 +61,10 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	forking.held = false
 	forking.mu.Unlock()
 
-	forking.mu.Lock() // as one who looks after it
+	syscall.ForkLock.Lock()
 	start()
+	forking.mu.Lock() // as one who looks after it
+	syscall.ForkLock.Unlock()
 	stays("while another has our own")
 	forking.mu.Unlock()
 	soon(t, "the flag, when the other has gone", back)

@@ -35,6 +35,7 @@ type dumpableFlag struct {
 	was     int    // before the first of them
 	ids     [2]int // effective ones, at that time
 	turns   int    // how often the last of the foreign ones has left
+	beside  bool   // os/exec may have had a child on its way meanwhile
 	pending bool   // it comes back when os/exec's children let it
 
 	wanted atomic.Int32 // starts under way that can't go on while it is off
@@ -57,11 +58,13 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 	// Who owns a user namespace may trace all in it, whatever they may do.
 	born := p.newUser && privileged()
 	h.foreign = born || p.credentials && p.maps == nil
+	beside := p.credentials || forking.busy()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.off++; d.off == 1 && !d.pending {
-		d.was, d.ids = d.get(), effectiveIDs()
+		d.was, d.ids, d.beside = d.get(), effectiveIDs(), false
 	}
+	d.beside = d.beside || beside
 	// One with id maps has it when they are written.
 	h.lends = p.writesOwnProc && p.maps == nil && !born && d.mayLend()
 	switch {
@@ -137,6 +140,7 @@ func (d *dumpableFlag) leave(h hold) {
 	if !h.off {
 		return
 	}
+	beside := forking.busy()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if h.foreign {
@@ -145,7 +149,7 @@ func (d *dumpableFlag) leave(h hold) {
 		}
 	}
 	switch d.off--; {
-	case d.off == 0 && d.was == 1 && privileged():
+	case d.off == 0 && d.was == 1 && (d.beside || beside) && privileged():
 		d.restoreBeside()
 	case d.off == 0:
 		d.restore()
@@ -226,29 +230,6 @@ func (d *dumpableFlag) own(h *hold, open func() error) (others bool, err error) 
 		err = open()
 	}
 	return false, err
-}
-
-// SetDumpable sets the dumpable flag of this process's memory to 0 or 1, as
-// prctl(2) with PR_SET_DUMPABLE does. A program that starts children with other
-// credentials, or runs before Linux 5.16, should use it in the place of prctl:
-// while such a child is under way the flag is off, and what prctl sets then is
-// undone, or lets another user at this process's memory. SetDumpable waits for
-// nobody: the flag is set when the last such child has its own memory.
-func SetDumpable(flag int) error {
-	if flag != 0 && flag != 1 { // which only the kernel sets
-		return &Error{Step: "prctl", Object: "PR_SET_DUMPABLE " + itoa(flag), Err: unix.EINVAL, Hint: "it must be 0 or 1"}
-	}
-	d := &dumpable
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.off > 0 || d.pending {
-		d.was, d.ids = flag, effectiveIDs()
-		return nil
-	}
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(flag), 0, 0, 0); err != nil {
-		return &Error{Step: "prctl", Object: "PR_SET_DUMPABLE", Err: err}
-	}
-	return nil
 }
 
 func (d *dumpableFlag) get() int {

@@ -225,6 +225,7 @@ func TestForkLockCancelled(t *testing.T) {
 				}
 				return len(dir)
 			}
+			soon(t, "the end of looks at children", func() bool { dumpable.mu.Lock(); defer dumpable.mu.Unlock(); return !dumpable.pending })
 			before := fds()
 			syscall.ForkLock.RLock()
 			ctx, cancel := context.WithCancelCause(t.Context())

@@ -1,0 +1,26 @@
+package vspawn
+
+import "golang.org/x/sys/unix"
+
+// SetDumpable sets the dumpable flag of this process's memory to 0 or 1, as
+// prctl(2) with PR_SET_DUMPABLE does. A program that starts children with other
+// credentials, or runs before Linux 5.16, should use it in the place of prctl:
+// while such a child is under way the flag is off, and what prctl sets then is
+// undone, or lets another user at this process's memory. SetDumpable waits for
+// nobody: the flag is set when the last such child has its own memory.
+func SetDumpable(flag int) error {
+	if flag != 0 && flag != 1 { // which only the kernel sets
+		return &Error{Step: "prctl", Object: "PR_SET_DUMPABLE " + itoa(flag), Err: unix.EINVAL, Hint: "it must be 0 or 1"}
+	}
+	d := &dumpable
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.off > 0 || d.pending {
+		d.was, d.ids = flag, effectiveIDs()
+		return nil
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(flag), 0, 0, 0); err != nil {
+		return &Error{Step: "prctl", Object: "PR_SET_DUMPABLE", Err: err}
+	}
+	return nil
+}

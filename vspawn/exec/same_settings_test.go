@@ -380,12 +380,9 @@ var settings = []setting{
 		r.say("start", c.Start(), puppet.Do()) // so that it has begun
 		pid := process(c).Pid
 		done := make(chan error)
-		go func() { done <- c.Wait() }()
-		for stacks := make([]byte, 1<<20); ; time.Sleep(time.Millisecond) {
-			s := string(stacks[:runtime.Stack(stacks, true)])
-			if strings.Contains(s, "WaitExit") || strings.Contains(s, "unix.Waitid") || strings.Contains(s, "blockUntilWaitable") {
-				break
-			}
+		go waitMeanwhile(c, done)
+		for !waitsMeanwhile() {
+			time.Sleep(time.Millisecond)
 		}
 		r.say("release", process(c).Release())
 		tb.clean()
@@ -595,4 +592,25 @@ func init() {
 // Each setting of a Cmd does, and says, what it does under os/exec.
 func TestSame(t *testing.T) {
 	compare(t, newTask(t, "settings"), settingsIntents, true)
+}
+
+// waitMeanwhile is found by its name.
+//
+//go:noinline
+func waitMeanwhile(c commander, done chan<- error) { done <- c.Wait() }
+
+// waitsMeanwhile tells whether that waits for the child.
+func waitsMeanwhile() bool {
+	stacks := make([]byte, 1<<20)
+	for stack := range strings.SplitSeq(string(stacks[:runtime.Stack(stacks, true)]), "\n\n") {
+		if !strings.Contains(stack, "waitMeanwhile") {
+			continue
+		}
+		for _, name := range []string{"WaitExit", "unix.Waitid", "blockUntilWaitable"} {
+			if strings.Contains(stack, name) {
+				return true
+			}
+		}
+	}
+	return false
 }

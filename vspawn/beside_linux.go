@@ -33,8 +33,12 @@ func (d *dumpableFlag) restoreBeside() {
 		for {
 			time.Sleep(pause)
 			look := time.Now()
-			if d.restoreAlone(look.Sub(begin) > patience) {
+			over, idle := d.restoreAlone(look.Sub(begin) > patience)
+			if over {
 				return
+			}
+			if !idle { // one that os/exec lets go of now may be as late as any
+				begin = time.Now()
 			}
 			pause = max(min(2*pause, 10*time.Millisecond), 50*time.Since(look))
 		}
@@ -43,9 +47,9 @@ func (d *dumpableFlag) restoreBeside() {
 
 // restoreAlone is restore, if no child of os/exec's is on its way; anyway does not
 // look at those that have let their parent go on. It tells whether that is over: if
-// another start has begun, its end looks again.
-func (d *dumpableFlag) restoreAlone(anyway bool) (over bool) {
-	idle := forking.idle(func() {
+// another start has begun, its end looks again. idle is that os/exec waited for none.
+func (d *dumpableFlag) restoreAlone(anyway bool) (over, idle bool) {
+	idle = forking.idle(func() {
 		alone := anyway || childrenSwitched()
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -56,7 +60,7 @@ func (d *dumpableFlag) restoreAlone(anyway bool) (over bool) {
 			d.restore()
 		}
 	})
-	return idle && over
+	return idle && over, idle
 }
 
 // idle runs f if syscall.ForkExec waits for no child, and before the next one.

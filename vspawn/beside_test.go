@@ -6,6 +6,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/tiny"
@@ -37,7 +38,7 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	stays := func(what string) {
 		t.Helper()
 		for range 5 { // as often as is looked whether it may come back
-			if d.restoreAlone(false) {
+			if over, _ := d.restoreAlone(false); over {
 				t.Errorf("%s: it is over", what)
 			}
 			check(what, 0)
@@ -118,5 +119,34 @@ func TestDumpableAmongForks(t *testing.T) {
 	defer d.mu.Unlock()
 	if d.off != 0 || d.foreign != 0 {
 		t.Errorf("%d starts are left, %d of them others'", d.off, d.foreign)
+	}
+}
+
+// However long os/exec has waited for a child, that has all the time it needs when
+// os/exec lets go of it.
+func TestDumpableLongFork(t *testing.T) {
+	helper.SkipEmulated(t, "memory that a child of vfork shares")
+	was := dumpable.get()
+	if was != 1 || !privileged() {
+		t.Skip("the flag does not come back here, or with no regard to others")
+	}
+	d := new(dumpableFlag)
+	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // as if os/exec's
+		syscall.ForkLock.Lock()
+		d.leave(d.enter(&Plan{compiled: &compiled{credentials: true}}, full))
+		time.Sleep(2500 * time.Millisecond)
+		let := time.Now()
+		syscall.ForkLock.Unlock()
+		time.Sleep(300 * time.Millisecond)
+		if got := d.get(); got != 0 && time.Since(let) < time.Second {
+			t.Errorf("flag is %d while a child shares our memory", got)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the flag", func() bool { return d.get() == was })
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }

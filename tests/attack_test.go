@@ -424,9 +424,11 @@ func (got *booty) try(pid int, at uintptr, value uint64, parent int) {
 // its parent can.
 func letGo(pid int) {
 	unix.PtraceInterrupt(pid)
-	var status unix.WaitStatus
-	if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err == nil && status.Stopped() {
-		unix.PtraceDetach(pid)
+	for {
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil || !status.Stopped() || unix.PtraceDetach(pid) == nil {
+			return
+		}
 	}
 }
 

@@ -440,7 +440,12 @@ func stillShares(pid, parent int) bool {
 	}
 	flags, err := strconv.ParseUint(string(fields[6]), 10, 64)
 	const forkNoExec = 0x40 // PF_FORKNOEXEC
-	return err == nil && flags&forkNoExec != 0 && string(fields[0]) != "Z" && string(fields[0]) != "X"
+	if err != nil || flags&forkNoExec == 0 {
+		return false
+	}
+	// One that is on its way out has no memory, and may be traced.
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	return err == nil && !bytes.HasPrefix(b, []byte("0 "))
 }
 
 // statFields are those of /proc/PID/stat behind the name, or nil.

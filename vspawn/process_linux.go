@@ -283,10 +283,3 @@ func (p *Process) Close() error {
 	p.release()
 	return nil
 }
-
-// discard reaps a child that has failed to become a program, and is dead or
-// dying.
-func (p *Process) discard() {
-	p.reap()
-	p.Close() // it may not let itself be waited for
-}

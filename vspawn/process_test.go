@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -384,3 +385,57 @@ func TestWaitExit(t *testing.T) {
 		})
 	}
 }
+
+// A child that has failed, and is held by a tracer of its own user, does not hold
+// up who has started it. It is reaped when its tracer lets go.
+func TestDiscardTraced(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	p := startSleep(t, nil)
+	tracer := holdsZombie.Command(itoa(p.pid))
+	in, err := tracer.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := tracer.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tracer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer tracer.Wait()
+	defer in.Close()
+	said := make([]byte, 16)
+	if n, _ := out.Read(said); string(said[:n]) != "held" {
+		t.Skipf("no tracer may hold it: %q", said[:n])
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.discard()
+	if !switched(p.pid) {
+		t.Error("a zombie counts as one that shares our memory")
+	}
+	var info siginfo
+	if err := waitid(unix.P_PID, p.pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil || info.pid != 0 {
+		t.Errorf("the tracer does not hold it: %v, %+v", err, info)
+	}
+	in.Close()
+	soon(t, "the end of the zombie", func() bool {
+		return waitid(unix.P_PID, p.pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == unix.ECHILD
+	})
+}
+
+// holdsZombie traces a process, and lets go of it when its input ends.
+var holdsZombie = helper.New("holds zombie", func(args []string) int {
+	runtime.LockOSThread()
+	var pid int
+	fmt.Sscan(args[0], &pid)
+	if err := unix.PtraceSeize(pid); err != nil {
+		fmt.Print(err)
+		return 1
+	}
+	fmt.Print("held")
+	io.Copy(io.Discard, os.Stdin)
+	return 0
+})

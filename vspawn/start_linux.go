@@ -200,7 +200,7 @@ func (s *launch) run(ctx context.Context) (r uintptr) {
 func (s *launch) result(ctx context.Context) (*Process, error) {
 	in := s.in
 	proc := newProcess(in, s.f)
-	defer func() { proc.sharer = dumpable.leaveBehind(s.hold, proc.pid) }()
+	proc.sharer = dumpable.leaveBehind(s.hold, proc.pid)
 	var err error
 	switch {
 	case s.killed:

@@ -40,31 +40,32 @@ func programOrGone(pid int) bool {
 	if err == unix.ECHILD || err == nil && info.pid != 0 {
 		return true
 	}
-	parent, flags, ok := readStat(pid)
+	parent, flags, dead, ok := readStat(pid)
 	if !ok {
 		return false
 	}
 	// In another PID namespace's /proc the number may be another process's.
 	self, err := os.Readlink("/proc/self")
 	const forkNoExec = 0x40 // PF_FORKNOEXEC, include/linux/sched.h
-	return err == nil && self == strconv.Itoa(parent) && flags&forkNoExec == 0
+	return err == nil && self == strconv.Itoa(parent) && (dead || flags&forkNoExec == 0)
 }
 
-// readStat reads the parent and the flags of a process: proc_pid_stat(5).
-func readStat(pid int) (parent int, flags uint64, ok bool) {
+// readStat reads the parent and the flags of a process, and whether it is a
+// zombie: proc_pid_stat(5). One that is traced waitid does not tell of.
+func readStat(pid int) (parent int, flags uint64, dead, ok bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, 0, false
+		return 0, 0, false, false
 	}
 	// The name, in brackets, may hold brackets and spaces itself.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(fields) < 7 {
-		return 0, 0, false
+		return 0, 0, false, false
 	}
 	parent, err = strconv.Atoi(string(fields[1]))
 	if err != nil {
-		return 0, 0, false
+		return 0, 0, false, false
 	}
 	flags, err = strconv.ParseUint(string(fields[6]), 10, 64)
-	return parent, flags, err == nil
+	return parent, flags, fields[0][0] == 'Z' || fields[0][0] == 'X', err == nil
 }

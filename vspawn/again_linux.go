@@ -57,7 +57,7 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		defer dumpable.wanted.Add(-1)
 	}
 	began := time.Now()
-	for pause := 50 * time.Microsecond; p.passing(err, f); pause = min(2*pause, 10*time.Millisecond) {
+	for pause := 50 * time.Microsecond; p.passing(err, f) && !p.leaves(err); pause = min(2*pause, 10*time.Millisecond) {
 		took := time.Since(began)
 		if took > againLong || took > againShort && busy(err) && !p.letGo() {
 			break

@@ -80,6 +80,34 @@ func TestAgainOnce(t *testing.T) {
 	}
 }
 
+// A start that waited for the flag, and came further when it was tried again, is
+// not tried a third time if its child has done what stays.
+func TestAgainOnceFurther(t *testing.T) {
+	if rootFilesAreOurs() {
+		asOther(t)
+	}
+	f, err := Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := Compile("/x", nil, &Attr{OOMScoreAdj: new(int), Syscalls: []Syscall{{Name: "getpid", Nr: unix.SYS_GETPID}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := &Error{Step: "openat", Field: "OOMScoreAdj", Err: unix.EACCES}
+	if !plan.passing(first, &f) {
+		t.Skip("this process is not dumpable")
+	}
+	starts := 0
+	_, err = plan.startAgain(t.Context(), &f, func(context.Context, *FeatureSet) (*Process, error) {
+		starts++
+		return nil, &Error{Step: "execve", Object: "/x", Err: unix.ETXTBSY}
+	}, first)
+	if starts != 1 || !busy(err) {
+		t.Errorf("%d starts, %v, want one, and ETXTBSY", starts, err)
+	}
+}
+
 // A start that is tried again, and whose context ends meanwhile, gives the cause,
 // also while another hangs in a start under ForkLock.
 func TestAgainCancelled(t *testing.T) {

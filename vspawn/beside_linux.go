@@ -3,6 +3,7 @@ package vspawn
 import (
 	"bytes"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -26,31 +27,22 @@ func (d *dumpableFlag) restoreBeside() {
 	}
 	d.pending = true
 	go func() {
-		// A child that has no program after so long was made by other means, and
-		// may never have one.
-		const patience = 2 * time.Second
-		begin, pause := time.Now(), time.Millisecond
-		for {
+		for l, pause := (lingering{}), time.Millisecond; ; {
 			time.Sleep(pause)
 			look := time.Now()
-			over, idle := d.restoreAlone(look.Sub(begin) > patience)
-			if over {
+			if d.restoreAlone(l) {
 				return
-			}
-			if !idle { // one that os/exec lets go of now may be as late as any
-				begin = time.Now()
 			}
 			pause = max(min(2*pause, 10*time.Millisecond), 50*time.Since(look))
 		}
 	}()
 }
 
-// restoreAlone is restore, if no child of os/exec's is on its way; anyway does not
-// look at those that have let their parent go on. It tells whether that is over: if
-// another start has begun, its end looks again. idle is that os/exec waited for none.
-func (d *dumpableFlag) restoreAlone(anyway bool) (over, idle bool) {
-	idle = forking.idle(func() {
-		alone := anyway || childrenSwitched()
+// restoreAlone is restore, if no child of os/exec's is on its way. It tells whether
+// that is over: if another start has begun, its end looks again.
+func (d *dumpableFlag) restoreAlone(l lingering) (over bool) {
+	idle := forking.idle(func() {
+		alone := l.look(d.patience)
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if over = d.off > 0 || alone; over {
@@ -60,7 +52,7 @@ func (d *dumpableFlag) restoreAlone(anyway bool) (over, idle bool) {
 			d.restore()
 		}
 	})
-	return idle && over, idle
+	return idle && over
 }
 
 // idle runs f if syscall.ForkExec waits for no child, and before the next one.
@@ -95,17 +87,41 @@ func (l *forkLock) busy() bool {
 	return false
 }
 
-// childrenSwitched tells whether all our children have memory of their own, as
-// far as can be learned.
-func childrenSwitched() bool {
+// lingering are children that had no memory of their own, by their pids, and when
+// that was first seen: while nobody waited for one under ForkLock.
+type lingering map[int]time.Time
+
+// look tells whether all our children have memory of their own, as far as can be
+// learned. One that has none for longer than patience was made by other means, and
+// may never have.
+func (l lingering) look(patience time.Duration) (all bool) {
+	children, now := unswitched(), time.Now()
+	for pid := range l {
+		if !slices.Contains(children, pid) {
+			delete(l, pid)
+		}
+	}
+	all = true
+	for _, pid := range children {
+		since, seen := l[pid]
+		if !seen {
+			l[pid], since = now, now
+		}
+		all = all && now.Sub(since) > patience
+	}
+	return all
+}
+
+// unswitched are those of our children that have no memory of their own.
+func unswitched() (pids []int) {
 	threads, _ := os.ReadDir("/proc/self/task")
 	for _, thread := range threads {
 		children, _ := os.ReadFile("/proc/self/task/" + thread.Name() + "/children")
 		for _, child := range bytes.Fields(children) {
 			if pid, err := strconv.Atoi(string(child)); err == nil && !switched(pid) {
-				return false
+				pids = append(pids, pid)
 			}
 		}
 	}
-	return true
+	return pids
 }

@@ -24,7 +24,7 @@ func TestDumpableBesideForkExec(t *testing.T) {
 		t.Skip("without privileges os/exec's children are no one else's")
 	}
 	credentials := &Plan{compiled: &compiled{credentials: true}}
-	d := new(dumpableFlag)
+	d := &dumpableFlag{patience: 24 * time.Hour}
 	start := func() { d.leave(d.enter(credentials, full)) }
 	check := func(what string, want int) {
 		t.Helper()
@@ -38,7 +38,7 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	stays := func(what string) {
 		t.Helper()
 		for range 5 { // as often as is looked whether it may come back
-			if over, _ := d.restoreAlone(false); over {
+			if d.restoreAlone(make(lingering)) {
 				t.Errorf("%s: it is over", what)
 			}
 			check(what, 0)
@@ -89,6 +89,45 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	}
 }
 
+// A child that has just let its parent go on is waited for, however long os/exec
+// was at work before. One that has been there for too long is not.
+func TestDumpableLingering(t *testing.T) {
+	helper.SkipEmulated(t, "memory that a child of vfork shares")
+	const patience = 24 * time.Hour
+	l := lingering{}
+	age := func() {
+		for pid := range l {
+			l[pid] = l[pid].Add(-2 * patience)
+		}
+	}
+	d := &dumpableFlag{patience: patience}
+	forking.mu.Lock() // as one who looks after it
+	if d.restoreAlone(l) {
+		t.Error("it is over while another has the lock")
+	}
+	forking.mu.Unlock()
+	age()
+	looked := 0
+	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(pid int) {
+		if looked++; l.look(patience) {
+			t.Error("a child that is new has no say")
+		}
+		if age(); !l.look(patience) {
+			t.Error("a child that is old has")
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if looked != 1 {
+		t.Errorf("looked at %d children", looked)
+	}
+	soon(t, "nothing left of the child", func() bool { return l.look(patience) && len(l) == 0 })
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Any number of starts and forks leave the flag as it was.
 func TestDumpableAmongForks(t *testing.T) {
 	was := dumpable.get()
@@ -130,7 +169,7 @@ func TestDumpableLongFork(t *testing.T) {
 	if was != 1 || !privileged() {
 		t.Skip("the flag does not come back here, or with no regard to others")
 	}
-	d := new(dumpableFlag)
+	d := &dumpableFlag{patience: 2 * time.Second}
 	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // as if os/exec's
 		syscall.ForkLock.Lock()
 		d.leave(d.enter(&Plan{compiled: &compiled{credentials: true}}, full))

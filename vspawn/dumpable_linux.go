@@ -26,7 +26,7 @@ import (
 // all who share its memory, unless that is not dumpable: fs/coredump.c looks at
 // the flag before it kills anyone. There the flag is off as long as any child
 // is under way.
-var dumpable dumpableFlag
+var dumpable = dumpableFlag{patience: 2 * time.Second}
 
 type dumpableFlag struct {
 	mu      sync.Mutex
@@ -38,7 +38,8 @@ type dumpableFlag struct {
 	beside  bool   // os/exec may have had a child on its way meanwhile
 	pending bool   // it comes back when os/exec's children let it
 
-	wanted atomic.Int32 // starts under way that can't go on while it is off
+	wanted   atomic.Int32  // starts under way that can't go on while it is off
+	patience time.Duration // with a child that may never have memory of its own
 }
 
 // A hold is what a child takes of the flag. The zero value is nothing.

@@ -470,3 +470,40 @@ func TestStoppedOnItsWay(t *testing.T) {
 		})
 	}
 }
+
+// A traced child that is another user, whom its parent may not signal, ends all the
+// same when it can't be brought to its stop.
+func TestTracedOther(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	needCapability(t, unix.CAP_SETUID, "become another")
+	change := vspawn.Caps(unix.CAP_SETUID, unix.CAP_SETGID)
+	p, err := start(t, tracedOtherHelper.Argv(exits(t, 0)...), &vspawn.Attr{UID: vspawn.Ptr(1000), GID: vspawn.Ptr(1000), Ambient: change,
+		Capabilities: &vspawn.Capabilities{Permitted: change, Effective: change, Inheritable: change}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wait(t, p, "exit status 0")
+}
+
+// tracedOtherHelper starts a program whose oom_score_adj it can't write.
+var tracedOtherHelper = helper.New("traced-other", func(argv []string) int {
+	for _, attr := range []vspawn.Attr{{StartStopped: true}, {Ptrace: true}} {
+		attr.UID, attr.GID, attr.KeepGroups, attr.OOMScoreAdj = another.UID, another.GID, true, vspawn.Ptr(1000)
+		ctx, cancel := context.WithTimeout(noContext, time.Minute)
+		p, err := vspawn.Start(ctx, argv[0], argv, &attr)
+		cancel()
+		if err == nil {
+			err = errors.Join(errors.New("it was started"), reap(p))
+		}
+		var e *vspawn.Error
+		if !errors.As(err, &e) || e.Field != "OOMScoreAdj" || e.Err != unix.EACCES {
+			fmt.Fprintln(os.Stderr, "got", err, "want EACCES of OOMScoreAdj")
+			return 1
+		}
+	}
+	if left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); left != unix.ECHILD {
+		fmt.Fprintln(os.Stderr, "a child is left:", left)
+		return 1
+	}
+	return 0
+})

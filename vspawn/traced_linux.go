@@ -200,10 +200,14 @@ func (t *tracee) ended() bool {
 	return err == unix.ECHILD || err == nil && info.over()
 }
 
-// end kills the child, and waits until it is dead.
+// end kills the child, and waits until it is dead. One that has become a user whom
+// we may not signal gets the signal from its tracer: an exec's stop does not take it,
+// but the next one does, the end of the execve.
 func (t *tracee) end() {
 	for tries := 0; !t.ended(); tries++ {
-		unix.Kill(t.pid, unix.SIGKILL)
+		if unix.Kill(t.pid, unix.SIGKILL) == unix.EPERM {
+			ptrace(unix.PTRACE_SYSCALL, t.pid, 0, uintptr(unix.SIGKILL))
+		}
 		t.pause(tries, time.Second)
 	}
 }

@@ -10,10 +10,16 @@ import (
 
 // asRoot runs f as one whose files root's are (setfsuid(2)), if this thread may.
 // false is that f was not run. It is not where fs.suid_dumpable is 1, since then
-// the kernel would turn the dumpable flag on.
+// the kernel would turn the dumpable flag on. It takes a thread's parent-death
+// signal off, too, and the main thread's is this process's own: so that is not used.
 func asRoot(f func()) bool {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	if unix.Gettid() == os.Getpid() {
+		done := make(chan bool)
+		go func() { done <- asRoot(f) }()
+		return <-done
+	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var caps [2]unix.CapUserData
 	if unix.Capget(&header, &caps[0]) != nil || caps[0].Effective&(1<<unix.CAP_SETUID) == 0 {

@@ -244,12 +244,18 @@ func rootFilesAreOurs() bool { return os.Geteuid() == 0 }
 
 func effectiveIDs() [2]int { return [2]int{os.Geteuid(), os.Getegid()} }
 
-// privileged tells whether we have capabilities. If that can't be learned we
+// privileged tells whether we have capabilities: this thread, or the main thread, of
+// which one that has given up its own shares the memory. If that can't be learned we
 // have.
 func privileged() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	return unix.Capget(&header, &data[0]) != nil || data[0].Permitted|data[1].Permitted != 0
+	for _, thread := range []int{0, os.Getpid()} {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3, Pid: int32(thread)}
+		var data [2]unix.CapUserData
+		if unix.Capget(&header, &data[0]) != nil || data[0].Permitted|data[1].Permitted != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // undumpable tells whether our memory must not be dumpable while a child of the

@@ -39,16 +39,17 @@ func (d *dumpableFlag) restoreBeside() {
 }
 
 // restoreAlone is restore, if no child of os/exec's is on its way. It tells whether
-// that is over: if another start has begun, its end looks again.
+// that is over: if another start has begun, its end looks again. So it is if another
+// look has brought the flag back.
 func (d *dumpableFlag) restoreAlone(l lingering) (over bool) {
 	idle := forking.idle(func() {
 		alone := l.look(d.patience)
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		if over = d.off > 0 || alone; over {
-			d.pending = false
+		if over = d.off > 0 || alone || !d.pending; !over || !d.pending {
+			return
 		}
-		if over && d.off == 0 {
+		if d.pending = false; d.off == 0 {
 			d.restore()
 		}
 	})

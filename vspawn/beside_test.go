@@ -89,6 +89,46 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	}
 }
 
+// SetDumpable lets nobody at the memory that a child of os/exec's shares.
+func TestSetDumpableBesideForkExec(t *testing.T) {
+	helper.SkipEmulated(t, "memory that a child of vfork shares")
+	if !privileged() {
+		t.Skip("without privileges os/exec's children are no one else's")
+	}
+	was := dumpable.get()
+	defer dumpable.set(was)
+	bear := func(d time.Duration) time.Duration {
+		forking.mu.Lock()
+		defer forking.mu.Unlock()
+		before := dumpable.patience
+		dumpable.patience = d
+		return before
+	}
+	defer bear(bear(24 * time.Hour))
+	looked := 0
+	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // as if it were os/exec's
+		looked++
+		for _, flag := range []int{0, 1} {
+			if err := SetDumpable(flag); err != nil {
+				t.Error(err)
+			}
+			if got := dumpable.get(); got != 0 {
+				t.Errorf("set to %d beside the child: flag is %d", flag, got)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if looked != 1 {
+		t.Errorf("looked at %d children", looked)
+	}
+	soon(t, "the flag, when the child has its own memory", func() bool { return dumpable.get() == 1 })
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // A child that has just let its parent go on is waited for, however long os/exec
 // was at work before. One that has been there for too long is not.
 func TestDumpableLingering(t *testing.T) {

@@ -13,8 +13,10 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
 )
@@ -46,7 +48,7 @@ func TestCancelOther(t *testing.T) {
 	} {
 		t.Run(parent.name, func(t *testing.T) {
 			path, _ := quick(t)
-			p, err := start(t, otherHelper.Argv(path, strconv.Itoa(helper.Rounds(60))), &parent.attr)
+			p, err := start(t, otherHelper.Argv(path, strconv.Itoa(helper.Rounds(60)), tiny.Sleep(t)), &parent.attr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -56,11 +58,11 @@ func TestCancelOther(t *testing.T) {
 }
 
 // otherHelper cancels starts of children that are another user: one that hangs
-// in exec, and some at any moment. Its arguments are a program that ends, and
-// how many.
+// in exec, some at any moment, and one that must not live. Its arguments are a
+// program that ends, how many, and a program that does not end.
 var otherHelper = helper.New("other", func(args []string) int {
 	rounds, _ := strconv.Atoi(args[1])
-	err := errors.Join(cancelHanging(args[0]), cancelAnyTime(args[0], rounds))
+	err := errors.Join(cancelHanging(args[0]), cancelAnyTime(args[0], rounds), startClosed(args[2]))
 	if left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); left != unix.ECHILD {
 		err = errors.Join(err, fmt.Errorf("a child is left: %v", left))
 	}
@@ -141,6 +143,31 @@ func cancelAnyTime(path string, rounds int) error {
 		if err != nil && !errors.Is(err, errEnough) {
 			return err
 		}
+	}
+	return nil
+}
+
+// startClosed starts a child whose own pidfd has got the number of what it was to
+// be given. It is killed for that.
+func startClosed(path string) error {
+	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	attr := another
+	attr.Files, attr.Pdeathsig = []vspawn.File{{Child: 0, Parent: fd}}, unix.SIGKILL
+	plan, err := vspawn.Compile(path, nil, &attr)
+	if err != nil {
+		return err
+	}
+	unix.Close(fd)
+	hang := time.AfterFunc(patience, func() {
+		fmt.Fprintln(os.Stderr, "the start hangs")
+		os.Exit(1)
+	})
+	defer hang.Stop()
+	if p, err := plan.Start(noContext); !errors.Is(err, unix.EBADF) {
+		return fmt.Errorf("got %v, %v, want EBADF", p, err)
 	}
 	return nil
 }

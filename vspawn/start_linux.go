@@ -200,6 +200,10 @@ func (s *launch) run(ctx context.Context) (r uintptr) {
 func (s *launch) result(ctx context.Context) (*Process, error) {
 	in := s.in
 	proc := newProcess(in, s.f)
+	closed := slices.Contains(s.parents, int(in.prog.Pidfd))
+	if closed && proc.Kill() != nil && s.f.Pidfd { // it may be another user, and the flag is off still
+		in.killAs(s.Plan, s.f)
+	}
 	proc.sharer = dumpable.leaveBehind(s.hold, proc.pid)
 	var err error
 	switch {
@@ -209,8 +213,7 @@ func (s *launch) result(ctx context.Context) (*Process, error) {
 		err = s.mapErr // the child got no maps; else it was dead before they were written
 	case in.prog.Failed != 0:
 		err = in.stepError(in.prog.Failed, in.failure())
-	case slices.Contains(s.parents, int(in.prog.Pidfd)):
-		proc.Kill()
+	case closed:
 		err = closedSince(int(in.prog.Pidfd))
 	case s.traceErr != nil:
 		err = s.traceErr

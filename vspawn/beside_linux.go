@@ -14,9 +14,9 @@ import (
 // on again. So we turn it on only while no such child is on its way. Without
 // privileges we have none: in a new user namespace os/exec's have a copy.
 //
-// For a start that needs the flag off for the sake of core dumps alone (before
-// Linux 5.16, all do) it is asked at its beginning and its end whether os/exec waits
-// for a child; for one that changes credentials its children are looked at always.
+// That is so for a start, too, that needs the flag off for the sake of core dumps
+// alone (before Linux 5.16, all do): os/exec may have begun one meanwhile, and let go
+// of it.
 
 // restoreBeside has the flag come back in a moment, when os/exec has no child on
 // its way. To look for one costs more the more children there are, so that it is
@@ -72,20 +72,6 @@ func (l *forkLock) idle(f func()) bool {
 	}
 	f()
 	return true
-}
-
-// busy tells whether syscall.ForkExec may wait for a child.
-func (l *forkLock) busy() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held { // by us
-		return false
-	}
-	if !syscall.ForkLock.TryRLock() {
-		return true
-	}
-	syscall.ForkLock.RUnlock()
-	return false
 }
 
 // lingering are children that had no memory of their own, by their pids, and when

@@ -229,3 +229,28 @@ func TestDumpableLongFork(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Nor does it if os/exec has begun its child while ours was under way, and has let go
+// of it just now. Before Linux 5.16 ours may be any.
+func TestDumpableForkExecBetween(t *testing.T) {
+	helper.SkipEmulated(t, "memory that a child of vfork shares")
+	was := dumpable.get()
+	if was != 1 || !privileged() {
+		t.Skip("the flag does not come back here, or with no regard to others")
+	}
+	d := &dumpableFlag{patience: 24 * time.Hour}
+	h := d.enter(&Plan{compiled: &compiled{}}, &FeatureSet{SharedMemory: true})
+	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // as if os/exec's
+		d.leave(h)
+		if got := d.get(); got != 0 {
+			t.Errorf("flag is %d while a child shares our memory", got)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "the flag", func() bool { return d.get() == was })
+	if _, err := p.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}

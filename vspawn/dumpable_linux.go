@@ -35,7 +35,6 @@ type dumpableFlag struct {
 	was     int    // before the first of them
 	ids     [2]int // effective ones, at that time
 	turns   int    // how often the last of the foreign ones has left
-	beside  bool   // os/exec may have had a child on its way meanwhile
 	pending bool   // it comes back when os/exec's children let it
 
 	wanted   atomic.Int32  // starts under way that can't go on while it is off
@@ -59,13 +58,11 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 	// Who owns a user namespace may trace all in it, whatever they may do.
 	born := p.newUser && privileged()
 	h.foreign = born || p.credentials && p.maps == nil
-	beside := p.credentials || forking.busy()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.off++; d.off == 1 && !d.pending {
-		d.was, d.ids, d.beside = d.get(), effectiveIDs(), false
+		d.was, d.ids = d.get(), effectiveIDs()
 	}
-	d.beside = d.beside || beside
 	// One with id maps has it when they are written.
 	h.lends = p.writesOwnProc && p.maps == nil && !born && d.mayLend()
 	switch {
@@ -141,7 +138,6 @@ func (d *dumpableFlag) leave(h hold) {
 	if !h.off {
 		return
 	}
-	beside := forking.busy()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if h.foreign {
@@ -150,7 +146,7 @@ func (d *dumpableFlag) leave(h hold) {
 		}
 	}
 	switch d.off--; {
-	case d.off == 0 && d.was == 1 && (d.beside || beside) && privileged():
+	case d.off == 0 && d.was == 1 && privileged():
 		d.restoreBeside()
 	case d.off == 0:
 		d.restore()

@@ -99,15 +99,12 @@ func isScript(fd int) bool {
 	return string(b[:max(n, 0)]) == "#!"
 }
 
-// readApart opens a descriptor's file again to read its beginning. It does so in a
-// thread with a table of its own: for a file to be closed in ours would take the
-// locks off it that we have by fcntl.
+// readApart opens a descriptor's file again to read its beginning. It does so with
+// a table of its own: for a file to be closed in ours would take the locks off it
+// that we have by fcntl.
 func readApart(fd int, b []byte) (n int) {
-	inThread(func() {
-		// An empty one, or before Linux 5.9 a copy, is the thread's. /proc/self is the process's.
-		if unix.CloseRange(0, lastDescriptor, unix.CLOSE_RANGE_UNSHARE) != nil && unix.Unshare(unix.CLONE_FILES) != nil {
-			return
-		}
+	withOwnTable(func() {
+		// /proc/self is the process's.
 		again, err := unix.Open("/proc/self/fd/"+itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 		if err != nil {
 			return
@@ -116,6 +113,17 @@ func readApart(fd int, b []byte) (n int) {
 		n, _ = unix.Pread(again, b, 0)
 	})
 	return n
+}
+
+// withOwnTable runs f in a thread with a table of its own, if there can be one. That
+// is a copy: in an empty one the runtime, which any thread may have to collect
+// garbage or to wake others, would not find its poller, and end the process.
+func withOwnTable(f func()) {
+	inThread(func() {
+		if unix.Unshare(unix.CLONE_FILES) == nil {
+			f()
+		}
+	})
 }
 
 // inThread runs f in a thread that ends with it. The process's first can't end.

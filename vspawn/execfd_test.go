@@ -3,6 +3,8 @@
 package vspawn
 
 import (
+	"os"
+	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,5 +36,33 @@ func TestExecFDByName(t *testing.T) {
 		if p.execByName != x.want {
 			t.Errorf("%+v: by name: %v", x.attr, p.execByName)
 		}
+	}
+}
+
+// A thread with a table of its own is one of the runtime's still, which may collect
+// garbage there and then asks its poller.
+func TestOwnTableHasPoller(t *testing.T) {
+	r, w, err := os.Pipe() // from here on there is a poller
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	var own bool
+	withOwnTable(func() {
+		runtime.GC()
+		fd, err := unix.Open("/", unix.O_PATH|unix.O_CLOEXEC, 0)
+		if err == nil {
+			fd, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 500)
+		}
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, err = os.Stat("/proc/self/fd/" + itoa(fd)) // of the process
+		own = os.IsNotExist(err)
+	})
+	if !own {
+		t.Error("the thread had no table of its own")
 	}
 }

@@ -27,7 +27,7 @@ func (f *FeatureSet) execFDByName() bool {
 	execFD.Lock()
 	defer execFD.Unlock()
 	if !execFD.tried {
-		switch result := f.tryExecFD(); result {
+		switch result := unapart(f.tryExecFD); result {
 		case unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE: // for want of something, and not for good
 		default:
 			execFD.tried, execFD.byName = true, result == unix.ENOENT

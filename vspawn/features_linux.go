@@ -49,6 +49,22 @@ func probe() (*FeatureSet, error) {
 	if !asm.Supported {
 		return nil, errUnsupported
 	}
+	err := unapart(findFeatures)
+	return features.found.Load(), err
+}
+
+// unapart runs f, which makes children that end at once. On a thread whose children
+// are born in a new PID namespace the first of them would be its init, and after that
+// one's end there could be no others: so f is run in another thread then.
+func unapart(f func() error) (err error) {
+	if !bornApart() {
+		return f()
+	}
+	inThread(func() { err = f() })
+	return err
+}
+
+func findFeatures() error {
 	var err error
 	for _, try := range []struct {
 		FeatureSet
@@ -65,13 +81,13 @@ func probe() (*FeatureSet, error) {
 			f.LoneCoreDump = loneCoreDump()
 			f.MMU = hasMMU()
 			features.found.Store(&f)
-			return &f, nil
+			return nil
 		}
 		if !missing(err) {
 			break
 		}
 	}
-	return nil, err
+	return err
 }
 
 // missing tells whether the error means that the kernel does not have what was

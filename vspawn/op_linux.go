@@ -37,6 +37,7 @@ const (
 	opScheduler               // with the parent's nice value
 	opLowerOOMScoreAdj        // if the plan's is below the parent's
 	opRaiseOOMScoreAdj        // if it is not
+	opParent                  // getppid; ppoll if the child is in another PID namespace
 	opNofile                  // prlimit64 with the limit that the runtime has raised, if it has
 )
 

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"os"
 	"slices"
 
@@ -14,16 +15,33 @@ import (
 //
 // In a new PID namespace the parent has no number. There the child looks at its
 // pidfd; without one (before Linux 5.3, or where a sandbox refuses it) at
-// nothing.
+// nothing. So it does if it is the thread that has a new one for its children.
 func addParentLives(c *compiler, field string) {
 	if c.attr.Cloneflags&unix.CLONE_NEWPID == 0 {
-		c.op(op{field: field, name: "getppid", nr: unix.SYS_GETPPID, flags: asm.Expect, want: dec(os.Getpid())})
+		c.plan.asksParent = true
+		c.op(op{kind: opParent, field: field, name: "getppid", nr: unix.SYS_GETPPID, flags: asm.Expect, want: dec(os.Getpid())})
 		return
 	}
 	c.plan.looks = true
-	c.op(op{field: field, name: "ppoll", nr: unix.SYS_PPOLL, object: "the parent's pidfd", flags: asm.Expect,
+	c.op(lookAtParent(field))
+}
+
+func lookAtParent(field string) op {
+	return op{field: field, name: "ppoll", nr: unix.SYS_PPOLL, object: "the parent's pidfd", flags: asm.Expect,
 		args: []arg{{kind: argWord, val: wordParent, show: "{parent, POLLIN}"}, dec(1),
-			{kind: argWord, val: wordNoTime, show: "{0, 0}"}, name("NULL", 0), dec(sigsetSize)}})
+			{kind: argWord, val: wordNoTime, show: "{0, 0}"}, name("NULL", 0), dec(sigsetSize)}}
+}
+
+// bornApart tells whether this thread's children are born in another PID namespace
+// than its own: it has called unshare, or setns (pid_namespaces(7)). The file does
+// not say which before the first of them is there.
+func bornApart() bool {
+	own, err := os.Readlink("/proc/thread-self/ns/pid")
+	if err != nil {
+		return false
+	}
+	children, err := os.Readlink("/proc/thread-self/ns/pid_for_children")
+	return err == nil && children != own || errors.Is(err, os.ErrNotExist) && releaseAtLeast(4, 12)
 }
 
 // links are descriptors that a child uses on its way, and the plan does not
@@ -41,8 +59,8 @@ func (l links) top() int { return max(l.sync, l.peer, l.parent) + 1 }
 
 // openParent opens the pidfd, at a number to which no step of the plan's gives
 // something else. Where there are no pidfds the child has to do without.
-func (l *links) openParent(p *Plan, low *lowCopies) error {
-	if !p.looks {
+func (l *links) openParent(p *Plan, looks bool, low *lowCopies) error {
+	if !looks {
 		return nil
 	}
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)

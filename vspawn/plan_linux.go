@@ -54,10 +54,11 @@ type compiled struct {
 
 	apart []apartness // to be seen to before each start
 
-	maps  []mapFile  // written by the parent while the child waits
-	looks bool       // the child looks whether its parent lives, by a pidfd
-	mask  *uint64    // of a traced child's program; nil is the parent's thread's
-	files []*os.File // kept open
+	maps       []mapFile  // written by the parent while the child waits
+	looks      bool       // the child looks whether its parent lives, by a pidfd
+	asksParent bool       // or by its number, where it has one
+	mask       *uint64    // of a traced child's program; nil is the parent's thread's
+	files      []*os.File // kept open
 
 	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
 }
@@ -112,7 +113,7 @@ func (p *Plan) line(o *op) string {
 		return ""
 	case o.kind == opUnshareFiles:
 		return o.name + "(" + itoa(p.top) + ", " + arg{val: lastDescriptor}.String() + ", CLOSE_RANGE_UNSHARE)"
-	case o.kind == opCloseRange && p.closed(o, full):
+	case o.kind == opCloseRange && p.closed(o, full, p.looks):
 		return ""
 	case o.kind == opNofile && !raisedNofile():
 		return ""
@@ -146,8 +147,8 @@ func (p *Plan) shares(f *FeatureSet) bool { return f.CloseRangeUnshare && !p.own
 // closed tells whether o has nothing left to close after opUnshareFiles. The
 // id map socket and the parent's pidfd, which the plan does not know, may lie
 // above top.
-func (p *Plan) closed(o *op, f *FeatureSet) bool {
-	return p.shares(f) && !p.looks && int(o.args[0].val) >= p.top
+func (p *Plan) closed(o *op, f *FeatureSet, looks bool) bool {
+	return p.shares(f) && !looks && int(o.args[0].val) >= p.top
 }
 
 // cloneFlagNames are the flags that a plan can have.

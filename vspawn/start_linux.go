@@ -129,7 +129,7 @@ func (s *launch) open() (err error) {
 			return err
 		}
 	}
-	if err := s.links.openParent(s.Plan, s.low); err != nil {
+	if err := s.links.openParent(s.Plan, l.looks, s.low); err != nil {
 		return err
 	}
 	if !s.f.SharedMemory {

@@ -115,9 +115,13 @@ func (p *Plan) leaves(err error) bool {
 		case o.nr == unix.SYS_UNSHARE:
 			elsewhere = elsewhere || o.args[0].val&unix.CLONE_NEWNS != 0
 			moved = true
-		case o.nr == unix.SYS_MOUNT && strings.HasPrefix(o.field, "Mounts") && !elsewhere:
+		case o.nr == unix.SYS_MOUNT && strings.HasPrefix(o.field, "Mounts") && !elsewhere, o.nr == unix.SYS_PIVOT_ROOT && !elsewhere:
 			return true
-		case o.nr == unix.SYS_SETNS, o.nr == unix.SYS_CHROOT, o.nr == unix.SYS_CHDIR, o.nr == unix.SYS_FCHDIR:
+		case o.nr == unix.SYS_SETNS:
+			flags := o.args[1].val
+			elsewhere = elsewhere && flags != 0 && flags&unix.CLONE_NEWNS == 0
+			moved = true
+		case o.nr == unix.SYS_CHROOT, o.nr == unix.SYS_CHDIR, o.nr == unix.SYS_FCHDIR:
 			moved = true
 		case o.nr == unix.SYS_OPENAT && strings.HasPrefix(o.field, "Files[") && opened(o, moved):
 			return true

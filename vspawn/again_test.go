@@ -195,3 +195,42 @@ func TestHeldByChild(t *testing.T) {
 		}
 	}
 }
+
+// What a child does to mounts stays in a namespace that was there before it: the last
+// that it enters counts.
+func TestAgainOnceInMounts(t *testing.T) {
+	open := func(name string) int {
+		fd, err := unix.Open("/proc/self/ns/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Skip("no such namespaces (CONFIG_NAMESPACES): ", err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	mnt, uts := []Namespace{{FD: open("mnt")}}, []Namespace{{FD: open("uts")}}
+	mounts := []Mount{{Source: "x", Target: "/x", Type: "tmpfs"}}
+	for _, c := range []struct {
+		name string
+		attr Attr
+		once bool
+	}{
+		{"Mounts, new", Attr{Cloneflags: unix.CLONE_NEWNS, Mounts: mounts}, false},
+		{"Mounts, entered", Attr{Setns: mnt, Mounts: mounts}, true},
+		{"Mounts, new and then entered", Attr{Cloneflags: unix.CLONE_NEWNS, Setns: mnt, Mounts: mounts}, true},
+		{"Mounts, new, another entered", Attr{Cloneflags: unix.CLONE_NEWNS, Setns: uts, Mounts: mounts}, false},
+		{"Mounts, entered and then new", Attr{Setns: mnt, Unshareflags: unix.CLONE_NEWNS, Mounts: mounts}, false},
+		{"PivotRoot, new", Attr{Cloneflags: unix.CLONE_NEWNS, PivotRoot: "/x"}, false},
+		{"PivotRoot, entered", Attr{Setns: mnt, PivotRoot: "/x"}, true},
+		{"PrivateMounts, entered", Attr{Setns: mnt, PrivateMounts: true}, false}, // twice is as once
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan, err := Compile("/x", nil, &c.attr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if once := plan.leaves(&Error{Step: "execve", Err: unix.ETXTBSY}); once != c.once {
+				t.Errorf("it is done once: %v, want %v", once, c.once)
+			}
+		})
+	}
+}

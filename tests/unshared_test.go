@@ -4,6 +4,7 @@ package tests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -76,6 +77,31 @@ func startUnshared(ctx context.Context, program string, attr *vspawn.Attr, befor
 		}
 	}
 	return nil
+}
+
+// A process that Setns names has another number there, or none: its number may be the
+// child's own, and what the child is to change in another namespace the parent's.
+func TestSetnsPidInNewPIDNamespace(t *testing.T) {
+	helper.SkipEmulated(t, "namespaces")
+	needCapability(t, unix.CAP_SYS_ADMIN, "make a namespace")
+	attr := &vspawn.Attr{Setns: []vspawn.Namespace{{Pid: 1, Flags: unix.CLONE_NEWUTS}}}
+	failed := make(chan error)
+	go onSecondThread(func() {
+		runtime.LockOSThread() // once more than it is unlocked, so the thread ends
+		err := unix.Unshare(unix.CLONE_NEWPID)
+		if err == nil {
+			var p *vspawn.Process
+			if p, err = vspawn.Start(t.Context(), tiny.Exit(t, 3), nil, attr); err == nil {
+				p.Wait(t.Context())
+			}
+		}
+		failed <- err
+	})
+	err := <-failed
+	var e *vspawn.Error
+	if !errors.As(err, &e) || e.Step != "pidfd_open" || e.Field != "Setns[0]" || e.Err != unix.EINVAL {
+		t.Errorf("got %v, want a refusal", err)
+	}
 }
 
 // A thread that has called unshare for a new PID namespace gets its children there, the

@@ -64,6 +64,10 @@ func kindOf(fd int) uintptr {
 // child, and of the main thread, if they differ. A descriptor may be another file
 // by now, and a process elsewhere.
 func (p *Plan) checkApart() error {
+	if p.byPid != "" && bornApart() {
+		return &Error{Step: "pidfd_open", Field: p.byPid, Err: unix.EINVAL, Hint: "this thread's children are born in another PID namespace, " +
+			"where the number would be another process's: give a pidfd of the process as FD"}
+	}
 	for _, a := range p.apart {
 		entered, err := a.n.inode(a.flag)
 		for _, task := range []string{"thread-self", "self"} {

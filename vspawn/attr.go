@@ -375,7 +375,7 @@ type BPF struct {
 // A Namespace is one, or several, of another process.
 type Namespace struct {
 	FD    int     // a descriptor from /proc/PID/ns, or a pidfd (Linux 5.8)
-	Pid   int     // if not 0, the process itself, instead of FD (Linux 5.8); not with CLONE_NEWPID in Cloneflags
+	Pid   int     // if not 0, the process itself, instead of FD (Linux 5.8); not for a child in a new PID namespace
 	Flags uintptr // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for what it is when the Plan is compiled
 }
 

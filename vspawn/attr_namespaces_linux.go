@@ -29,6 +29,7 @@ func addSetns(c *compiler) error {
 		case n.Flags == 0:
 			return refuse(field, "Flags have to say which namespaces of pid %d", n.Pid)
 		default:
+			c.plan.byPid = field
 			c.op(op{field: field, name: "pidfd_open", nr: unix.SYS_PIDFD_OPEN, args: []arg{dec(n.Pid), dec(0)}, out: arg{kind: argNext}, object: namespaceText(n)})
 			setns.args = []arg{{kind: argResult}, flags}
 		}

@@ -53,6 +53,7 @@ type compiled struct {
 	tracedScore   bool // its tracer writes it instead
 
 	apart []apartness // to be seen to before each start
+	byPid string      // the field of a process that Setns names, or ""
 
 	maps       []mapFile  // written by the parent while the child waits
 	looks      bool       // the child looks whether its parent lives, by a pidfd

@@ -108,6 +108,7 @@ func TestSetnsPidInNewPIDNamespace(t *testing.T) {
 // first of them as its init: no other is made before, by which it would be over. The
 // parent has no number there by which a child could look for it.
 func TestThreadOfNewPIDNamespace(t *testing.T) {
+	unsharedHelper.Argv() // also where this is skipped
 	helper.SkipEmulated(t, "namespaces")
 	needCapability(t, unix.CAP_SYS_ADMIN, "make a namespace")
 	for kind := range unsharedKinds {

@@ -67,7 +67,10 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		case <-ctx.Done():
 			return nil, cancelled(ctx, err)
 		}
-		proc, err = start(ctx, f)
+		again := err
+		if proc, err = start(ctx, f); errors.Is(err, unix.ENOMEM) && bornApart() {
+			return nil, again // the child was its PID namespace's first, and that is over
+		}
 	}
 	if ctx.Err() != nil && p.passing(err, f) {
 		return nil, cancelled(ctx, err)

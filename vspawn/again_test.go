@@ -234,3 +234,26 @@ func TestAgainOnceInMounts(t *testing.T) {
 		})
 	}
 }
+
+// The first child of a PID namespace is not to be had twice: with its end that is over.
+// The error is that it was busy.
+func TestAgainInNewPIDNamespace(t *testing.T) {
+	helper.SkipEmulated(t, "namespaces")
+	path := busyProgram(t)
+	failed := make(chan error)
+	go inThread(func() {
+		if err := unix.Unshare(unix.CLONE_NEWPID); err != nil {
+			failed <- err
+			return
+		}
+		_, err := Start(t.Context(), path, nil, nil)
+		failed <- err
+	})
+	err := <-failed
+	if err == unix.EPERM || err == unix.EINVAL {
+		t.Skip("no PID namespace can be made: ", err)
+	}
+	if !busy(err) {
+		t.Errorf("got %v, want ETXTBSY of execve", err)
+	}
+}

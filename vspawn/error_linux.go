@@ -27,6 +27,9 @@ func (in *instance) createError(p *Plan, r uintptr) error {
 		e.Hint = "the pidfd takes a descriptor: RLIMIT_NOFILE or fs.file-max is reached"
 		return e
 	case unix.ENOMEM:
+		if bornApart() {
+			e.Hint = "the first process of the PID namespace that this thread's children are born in may have ended (pid_namespaces(7))"
+		}
 		return e
 	}
 	if namespaces == 0 {

@@ -129,21 +129,3 @@ func (f *FeatureSet) runToEnd(plan *Plan) error {
 	}
 	return nil
 }
-
-// discard reaps a child that has failed to become a program, and is dead or
-// dying. One that someone else traces is not told of before its tracer lets go of
-// it: a process of the child's own user may well be that, so it is not waited for
-// much longer.
-func (p *Process) discard() {
-	const patience = time.Second
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		p.reap()
-		p.Close() // it may not let itself be waited for
-	}()
-	select {
-	case <-done:
-	case <-time.After(patience):
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,12 +63,21 @@ func (p *Process) Pid() int { return p.pid }
 // Wait waits until the child has ended, reaps it and gives its state; again
 // and from any number of goroutines the same. It holds no thread, except on
 // kernels without pidfd. When ctx ends first, Wait returns its cause, and the
-// child goes on.
+// child goes on. A process that traces the child has the news of its end first.
 func (p *Process) Wait(ctx context.Context) (*State, error) {
-	if err := p.WaitExit(ctx); err != nil {
-		return nil, err
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		if err := p.WaitExit(ctx); err != nil {
+			return nil, err
+		}
+		if s, err := p.reap(); s != nil || err != nil {
+			return s, err
+		}
+		select { // its tracer has not taken it yet
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	return p.reap()
 }
 
 // WaitExit waits like Wait, but leaves the child that has ended to be reaped
@@ -164,27 +174,6 @@ func (p *Process) waitByThread(ended chan struct{}) {
 		p.blind, p.ended = p.waitError(err), nil
 	}
 	close(ended)
-}
-
-// reap takes the state of a child that has ended.
-func (p *Process) reap() (*State, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.over() {
-		return p.result()
-	}
-	var s State
-	err := p.waitid(unix.WEXITED, &s)
-	for err == nil && s.Stopped() { // a traced one, which is being killed
-		err = p.waitid(unix.WEXITED, &s)
-	}
-	if err != nil {
-		p.lost(err)
-		return nil, err
-	}
-	p.state = s
-	p.release()
-	return p.result()
 }
 
 // lost takes note of a wait that failed. Only a child that is no longer ours is

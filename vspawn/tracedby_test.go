@@ -1,0 +1,99 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/tests/helper"
+)
+
+// tracing traces the process that it is told of until its input ends, and takes no
+// news of it.
+var tracing = helper.New("tracing", func(args []string) int {
+	pid, err := strconv.Atoi(args[0])
+	if err == nil {
+		runtime.LockOSThread()
+		err = unix.PtraceSeize(pid)
+	}
+	fmt.Print(err)
+	os.Stdout.Close()
+	io.Copy(io.Discard, os.Stdin)
+	return 0
+})
+
+// traceIt has another process trace a child, until the function that it gives is called.
+func traceIt(t *testing.T, p *Process) (end func()) {
+	t.Helper()
+	inR, inW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	outR, outW, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer := startHelper(t, &Attr{Files: []File{{Child: 0, File: inR}, {Child: 1, File: outW}, {Child: 2, Parent: 2}}}, tracing, strconv.Itoa(p.Pid()))
+	inR.Close()
+	outW.Close()
+	end = sync.OnceFunc(func() {
+		inW.Close()
+		if s, err := tracer.Wait(context.Background()); err != nil || !s.Success() {
+			t.Error("the tracer: ", s, err)
+		}
+	})
+	t.Cleanup(end)
+	said, err := io.ReadAll(outR)
+	outR.Close()
+	if err != nil || string(said) != "<nil>" {
+		t.Skip("a child can't be traced by another process: ", string(said), err)
+	}
+	return end
+}
+
+// Whoever traces a child has the news of its end first, and may keep it as long as he
+// lives. That holds up no wait whose context ends, nor other calls.
+func TestWaitTracedByOther(t *testing.T) {
+	tracing.Argv() // also where this is skipped
+	helper.SkipEmulated(t, "ptrace")
+	p := startSleep(t, nil)
+	t.Cleanup(func() { p.Kill() })
+	end := traceIt(t, p)
+	if err := p.Kill(); err != nil {
+		t.Error(err)
+	}
+	if f, err := Features(); err != nil || f.Pidfd {
+		if err := p.WaitExit(t.Context()); err != nil {
+			t.Error("WaitExit: ", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	waiting := make(chan error)
+	go func() {
+		_, err := p.Wait(ctx)
+		waiting <- err
+	}()
+	cancel()
+	if err := inTime(func() error { return <-waiting }); err != context.Canceled {
+		t.Errorf("Wait gave %v", err)
+	}
+	if err := inTime(func() error { return p.Signal(0) }); err != nil {
+		t.Errorf("Signal gave %v", err)
+	}
+	if s, err := p.Poll(); s != nil || err != nil {
+		t.Errorf("Poll gave %v, %v", s, err)
+	}
+	end()
+	if s, err := p.Wait(t.Context()); err != nil || s.Signal() != unix.SIGKILL {
+		t.Errorf("Wait then gave %v, %v", s, err)
+	}
+}

@@ -126,13 +126,15 @@ func withOwnTable(f func()) {
 	})
 }
 
-// inThread runs f in a thread that ends with it. The process's first can't end.
+// inThread runs f in a thread that ends with it: not the process's first, which can't
+// end, nor one that has children. Those would get the signal at their parent's death,
+// and pass to the first thread, where a Reaper would take them for orphans.
 func inThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		if unix.Gettid() == unix.Getpid() {
+		if unix.Gettid() == unix.Getpid() || threadHasChild() {
 			inThread(f) // in another, since this one is locked
 			runtime.UnlockOSThread()
 			return
@@ -140,4 +142,11 @@ func inThread(f func()) {
 		f()
 	}()
 	<-done
+}
+
+// threadHasChild tells whether this thread has made a child that no one has reaped.
+func threadHasChild() bool {
+	var info siginfo
+	const options = unix.WEXITED | unix.WNOHANG | unix.WNOWAIT | unix.WALL | wnothread
+	return ignoringEINTR(func() error { return waitid(unix.P_ALL, 0, &info, options, nil) }) == nil
 }

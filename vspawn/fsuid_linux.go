@@ -29,9 +29,13 @@ func asRoot(f func()) bool {
 	if err != nil || strings.TrimSpace(string(b)) == "1" {
 		return false
 	}
+	death := deathSignal()
 	was, _ := unix.SetfsuidRetUid(0)
 	f()
 	unix.SetfsuidRetUid(was)
 	unix.Capset(&header, &caps[0]) // who goes back gives up what has to do with files
+	if death != 0 {                // the change has cleared it, and this may be the process's first thread
+		unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(death), 0, 0, 0)
+	}
 	return true
 }

@@ -132,7 +132,17 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 			panic(err)
 		}
 	}
-	limit("0") // returns when the kernel has killed
+	// The victim is to be a process by itself, which it is not quite when it is started.
+	for stillShares(victim.Pid(), os.Getpid()) {
+		time.Sleep(time.Millisecond)
+	}
+	// It returns when the kernel has killed, or when there is a signal for this thread.
+	for s, err := victim.Poll(); s == nil; s, err = victim.Poll() {
+		if err != nil {
+			panic(err)
+		}
+		limit("0")
+	}
 	limit("max")
 	if s, err := victim.Wait(noContext); err != nil || s.Signal() != unix.SIGKILL {
 		panic(fmt.Sprint("memory has not run out: ", s, err))

@@ -45,7 +45,9 @@ const (
 // to: most often the writer has closed it already, and only a child on its way
 // to its own exec still has a copy of the descriptor (golang/go#22315): one of
 // ours, or one of syscall.ForkExec's, which holds ForkLock meanwhile. An error
-// that stays is returned within a second. What is done once for all, though the
+// that stays is returned within a second. A child that could not write its own
+// file below /proc, as its parent's are root's beside others with other credentials,
+// is tried as long as those leave now and then. What is done once for all, though the
 // child has failed, is not done again.
 func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context.Context, *FeatureSet) (*Process, error), err error) (*Process, error) {
 	if !p.passing(err, f) || p.leaves(err) {
@@ -56,10 +58,17 @@ func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context
 		dumpable.wanted.Add(1)
 		defer dumpable.wanted.Add(-1)
 	}
-	began := time.Now()
+	began, long := time.Now(), againLong
+	turns, _ := dumpable.turn()
+	if !busy(err) {
+		long = turnTime
+	}
 	for pause := 50 * time.Microsecond; p.passing(err, f) && !p.leaves(err); pause = min(2*pause, 10*time.Millisecond) {
+		if n, _ := dumpable.turn(); n != turns && !busy(err) {
+			turns, began = n, time.Now() // it comes back now and then
+		}
 		took := time.Since(began)
-		if took > againLong || took > againShort && busy(err) && !p.letGo() {
+		if took > long || took > againShort && busy(err) && !p.letGo() {
 			break
 		}
 		select {

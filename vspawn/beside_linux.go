@@ -1,10 +1,7 @@
 package vspawn
 
 import (
-	"bytes"
-	"os"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 )
@@ -101,13 +98,10 @@ func (l lingering) look(patience time.Duration) (all bool) {
 
 // unswitched are those of our children that have no memory of their own.
 func unswitched() (pids []int) {
-	threads, _ := os.ReadDir("/proc/self/task")
-	for _, thread := range threads {
-		children, _ := os.ReadFile("/proc/self/task/" + thread.Name() + "/children")
-		for _, child := range bytes.Fields(children) {
-			if pid, err := strconv.Atoi(string(child)); err == nil && !switched(pid) {
-				pids = append(pids, pid)
-			}
+	var f childFinder
+	for pid := range f.children {
+		if !switched(pid) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids

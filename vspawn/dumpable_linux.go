@@ -68,6 +68,7 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 	switch {
 	case h.lends:
 		d.set(1) // until the child has written, and turns it off itself
+	case d.pending && !p.credentials: // off it is
 	case d.was == 1 || !f.LoneCoreDump: // 2 is as good as 0, but for core dumps
 		d.set(0)
 	}
@@ -83,7 +84,7 @@ func (d *dumpableFlag) giveWay(ctx context.Context, p *Plan, f *FeatureSet) {
 	if p.writesOwnProc || !p.undumpable(f) {
 		return
 	}
-	for tries := 0; d.wanted.Load() > 0 && tries < 100; tries++ {
+	for tries := 0; d.wanted.Load() > 0 && tries < 1000; tries++ {
 		select {
 		case <-ctx.Done():
 			return

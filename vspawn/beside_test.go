@@ -16,7 +16,7 @@ import (
 // neither while os/exec waits for one, nor when that has let its parent go on. It
 // comes as soon as there is none, and beside our own starts at once.
 func TestDumpableBesideForkExec(t *testing.T) {
-	was := dumpable.get()
+	was := settled(t)
 	if was != 1 {
 		t.Skip("this process is not dumpable")
 	}
@@ -74,6 +74,7 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	looked := 0
 	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // any that d does not know
 		looked++
+		dumpable.set(was) // before Linux 5.16 its own start has it off
 		start()
 		stays("while a child shares our memory")
 	})
@@ -95,7 +96,7 @@ func TestSetDumpableBesideForkExec(t *testing.T) {
 	if !privileged() {
 		t.Skip("without privileges os/exec's children are no one else's")
 	}
-	was := dumpable.get()
+	was := settled(t)
 	defer dumpable.set(was)
 	bear := func(d time.Duration) time.Duration {
 		forking.mu.Lock()
@@ -170,7 +171,7 @@ func TestDumpableLingering(t *testing.T) {
 
 // Any number of starts and forks leave the flag as it was.
 func TestDumpableAmongForks(t *testing.T) {
-	was := dumpable.get()
+	was := settled(t)
 	credentials := &Plan{compiled: &compiled{credentials: true}}
 	d := new(dumpableFlag)
 	var all sync.WaitGroup
@@ -205,13 +206,14 @@ func TestDumpableAmongForks(t *testing.T) {
 // os/exec lets go of it.
 func TestDumpableLongFork(t *testing.T) {
 	helper.SkipEmulated(t, "memory that a child of vfork shares")
-	was := dumpable.get()
+	was := settled(t)
 	if was != 1 || !privileged() {
 		t.Skip("the flag does not come back here, or with no regard to others")
 	}
 	d := &dumpableFlag{patience: 2 * time.Second}
 	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // as if os/exec's
 		syscall.ForkLock.Lock()
+		dumpable.set(was) // before Linux 5.16 its own start has it off
 		d.leave(d.enter(&Plan{compiled: &compiled{credentials: true}}, full))
 		time.Sleep(2500 * time.Millisecond)
 		let := time.Now()
@@ -234,7 +236,7 @@ func TestDumpableLongFork(t *testing.T) {
 // of it just now. Before Linux 5.16 ours may be any.
 func TestDumpableForkExecBetween(t *testing.T) {
 	helper.SkipEmulated(t, "memory that a child of vfork shares")
-	was := dumpable.get()
+	was := settled(t)
 	if was != 1 || !privileged() {
 		t.Skip("the flag does not come back here, or with no regard to others")
 	}

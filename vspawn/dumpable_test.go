@@ -12,7 +12,7 @@ import (
 // The flag comes back when the last of several starts that concern it is over,
 // and not before.
 func TestDumpableNests(t *testing.T) {
-	was := dumpable.get()
+	was := settled(t)
 	credentials, plain := &Plan{compiled: &compiled{credentials: true}}, &Plan{compiled: &compiled{}}
 	for _, f := range []*FeatureSet{full, {SharedMemory: true}} {
 		d := new(dumpableFlag)
@@ -43,7 +43,7 @@ func TestDumpableNests(t *testing.T) {
 // A flag that was 0 stays so, one that SetDumpable sets meanwhile comes when the
 // last start is over, and the kernel's word counts where our ids have changed.
 func TestSetDumpable(t *testing.T) {
-	was := dumpable.get()
+	was := settled(t)
 	defer dumpable.set(was)
 	d := &dumpable // SetDumpable's
 	credentials := &Plan{compiled: &compiled{credentials: true}}
@@ -149,12 +149,24 @@ func TestDumpableLooks(t *testing.T) {
 	}
 }
 
+// settled is the flag when no start of before has it off.
+func settled(t *testing.T) int {
+	t.Helper()
+	soon(t, "the end of earlier starts", func() bool {
+		dumpable.mu.Lock()
+		defer dumpable.mu.Unlock()
+		return dumpable.off == 0 && !dumpable.pending
+	})
+	return dumpable.get()
+}
+
 // asOther makes this thread's effective user another for the test's time.
 func asOther(t *testing.T) {
+	t.Helper()
+	was := settled(t) // the kernel turns it off now
 	if err := syscall.Seteuid(1000); err != nil {
 		t.Skip("not allowed to become another: ", err)
 	}
-	was := dumpable.get()
 	dumpable.set(1)
 	t.Cleanup(func() {
 		if err := syscall.Seteuid(0); err != nil {

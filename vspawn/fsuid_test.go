@@ -15,7 +15,7 @@ import (
 // The main thread's parent-death signal is this process's, and a change of its file
 // system id would take it off.
 func TestAsRootNotOnMainThread(t *testing.T) {
-	was := dumpable.get()
+	was := settled(t)
 	defer dumpable.set(was)
 	main, others := false, 0
 	release := make(chan struct{})

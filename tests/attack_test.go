@@ -105,6 +105,10 @@ func TestAttack(t *testing.T) {
 	for _, w := range sieges() {
 		t.Run(w.name, func(t *testing.T) {
 			got, starts, written := attack(t, &w, program)
+			for tries := 0; w.undone && got.Reads == 0 && tries < 20; tries++ {
+				// With one processor the attacker need not have had it at the right moment.
+				got, starts, written = attack(t, &w, program)
+			}
 			t.Logf("%d starts, %+v", starts, got)
 			switch {
 			case got.Tries == 0 || starts == 0:

@@ -57,12 +57,13 @@ func TestCancelOther(t *testing.T) {
 	}
 }
 
-// otherHelper cancels starts of children that are another user: one that hangs
-// in exec, some at any moment, and one that must not live. Its arguments are a
-// program that ends, how many, and a program that does not end.
+// otherHelper has children that are another user: one that must not live, and starts
+// that are cancelled, of one that hangs in exec, and of some at any moment. Its
+// arguments are a program that ends, how many, and a program that does not end.
 var otherHelper = helper.New("other", func(args []string) int {
 	rounds, _ := strconv.Atoi(args[1])
-	err := errors.Join(cancelHanging(args[0]), cancelAnyTime(args[0], rounds), startClosed(args[2]))
+	// The first one is for a process in which nothing else opens descriptors yet.
+	err := errors.Join(startClosed(args[2]), cancelHanging(args[0]), cancelAnyTime(args[0], rounds))
 	if left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); left != unix.ECHILD {
 		err = errors.Join(err, fmt.Errorf("a child is left: %v", left))
 	}
@@ -150,6 +151,15 @@ func cancelAnyTime(path string, rounds int) error {
 // startClosed starts a child whose own pidfd has got the number of what it was to
 // be given. It is killed for that.
 func startClosed(path string) error {
+	// The runtime's poller comes with the first timer.
+	hang := time.AfterFunc(patience, func() {
+		fmt.Fprintln(os.Stderr, "the start hangs")
+		os.Exit(1)
+	})
+	defer hang.Stop()
+	if _, err := vspawn.Features(); err != nil {
+		return err
+	}
 	fd, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -161,11 +171,6 @@ func startClosed(path string) error {
 		return err
 	}
 	unix.Close(fd)
-	hang := time.AfterFunc(patience, func() {
-		fmt.Fprintln(os.Stderr, "the start hangs")
-		os.Exit(1)
-	})
-	defer hang.Stop()
 	if p, err := plan.Start(noContext); !errors.Is(err, unix.EBADF) {
 		return fmt.Errorf("got %v, %v, want EBADF", p, err)
 	}

@@ -17,58 +17,81 @@ import (
 
 // restoreBeside has the flag come back in a moment, when os/exec has no child on
 // its way. To look for one costs more the more children there are, so that it is
-// done once for many starts. The caller holds mu.
+// done once for many starts; and as little as can be, since before Linux 5.16 it is
+// done behind every start. The caller holds mu.
 func (d *dumpableFlag) restoreBeside() {
 	if d.pending {
 		return
 	}
-	d.pending = true
-	go func() {
-		for l, pause := (lingering{}), time.Millisecond; ; {
-			time.Sleep(pause)
-			look := time.Now()
-			if d.restoreAlone(l) {
-				return
-			}
-			pause = max(min(2*pause, 10*time.Millisecond), 50*time.Since(look))
-		}
-	}()
+	d.pending, d.pause = true, time.Millisecond
+	if d.timer == nil {
+		d.seen = lingering{}
+		d.timer = time.AfterFunc(d.pause, d.lookBeside)
+		return
+	}
+	d.timer.Reset(d.pause)
+}
+
+// lookBeside looks whether the flag may come back, and else again later.
+func (d *dumpableFlag) lookBeside() {
+	look := time.Now()
+	if d.restoreAlone(d.seen) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pause = max(min(2*d.pause, 10*time.Millisecond), 50*time.Since(look))
+	d.timer.Reset(d.pause)
 }
 
 // restoreAlone is restore, if no child of os/exec's is on its way. It tells whether
 // that is over: if another start has begun, its end looks again. So it is if another
 // look has brought the flag back.
 func (d *dumpableFlag) restoreAlone(l lingering) (over bool) {
-	idle := forking.idle(func() {
-		alone := l.look(d.patience)
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if over = d.off > 0 || alone || !d.pending; !over || !d.pending {
-			return
-		}
-		if d.pending = false; d.off == 0 {
-			d.restore()
-		}
-	})
-	return idle && over
-}
-
-// idle runs f if syscall.ForkExec waits for no child, and before the next one.
-// It does not wait itself: that would hold up all that others fork. false is that
-// there may be one.
-func (l *forkLock) idle(f func()) bool {
-	if !l.mu.TryLock() {
+	idle, ours := forking.lockIdle()
+	if !idle {
 		return false
 	}
-	defer l.mu.Unlock()
-	if !l.held { // else the lock is ours
-		if !syscall.ForkLock.TryRLock() {
-			return false
-		}
-		defer syscall.ForkLock.RUnlock()
+	defer forking.unlockIdle(ours)
+	alone := l.look(&d.finder, d.patience)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case !d.pending:
+		return true
+	case d.off > 0:
+		d.pending = false
+		return true
+	case alone:
+		d.pending = false
+		d.restore()
+		return true
 	}
-	f()
-	return true
+	return false
+}
+
+// lockIdle has it that syscall.ForkExec waits for no child, and begins none before
+// unlockIdle, which is given ours. It does not wait itself: that would hold up all that
+// others fork. false is that there may be one.
+func (l *forkLock) lockIdle() (idle, ours bool) {
+	if !l.mu.TryLock() {
+		return false, false
+	}
+	if l.held {
+		return true, true
+	}
+	if !syscall.ForkLock.TryRLock() {
+		l.mu.Unlock()
+		return false, false
+	}
+	return true, false
+}
+
+func (l *forkLock) unlockIdle(ours bool) {
+	if !ours {
+		syscall.ForkLock.RUnlock()
+	}
+	l.mu.Unlock()
 }
 
 // lingering are children that had no memory of their own, by their pids, and when
@@ -78,8 +101,8 @@ type lingering map[int]time.Time
 // look tells whether all our children have memory of their own, as far as can be
 // learned. One that has none for longer than patience was made by other means, and
 // may never have.
-func (l lingering) look(patience time.Duration) (all bool) {
-	children, now := unswitched(), time.Now()
+func (l lingering) look(f *childFinder, patience time.Duration) (all bool) {
+	children, now := f.unswitched(), time.Now()
 	for pid := range l {
 		if !slices.Contains(children, pid) {
 			delete(l, pid)
@@ -97,8 +120,7 @@ func (l lingering) look(patience time.Duration) (all bool) {
 }
 
 // unswitched are those of our children that have no memory of their own.
-func unswitched() (pids []int) {
-	var f childFinder
+func (f *childFinder) unswitched() (pids []int) {
 	for pid := range f.children {
 		if !switched(pid) {
 			pids = append(pids, pid)

@@ -71,6 +71,14 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	soon(t, "the flag, when the other has gone", back)
 
 	helper.SkipEmulated(t, "memory that a child of vfork shares")
+	found, err := probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := *found
+	as.LoneCoreDump = true // so that no other flag than d has ours off
+	features.found.Store(&as)
+	defer features.found.Store(found)
 	looked := 0
 	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // any that d does not know
 		looked++
@@ -150,10 +158,10 @@ func TestDumpableLingering(t *testing.T) {
 	age()
 	looked := 0
 	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(pid int) {
-		if looked++; l.look(patience) {
+		if looked++; l.look(&d.finder, patience) {
 			t.Error("a child that is new has no say")
 		}
-		if age(); !l.look(patience) {
+		if age(); !l.look(&d.finder, patience) {
 			t.Error("a child that is old has")
 		}
 	})
@@ -163,7 +171,7 @@ func TestDumpableLingering(t *testing.T) {
 	if looked != 1 {
 		t.Errorf("looked at %d children", looked)
 	}
-	soon(t, "nothing left of the child", func() bool { return l.look(patience) && len(l) == 0 })
+	soon(t, "nothing left of the child", func() bool { return l.look(&d.finder, patience) && len(l) == 0 })
 	if _, err := p.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}

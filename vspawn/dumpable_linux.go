@@ -39,6 +39,12 @@ type dumpableFlag struct {
 
 	wanted   atomic.Int32  // starts under way that can't go on while it is off
 	patience time.Duration // with a child that may never have memory of its own
+
+	// For looks at the children, while it is pending.
+	timer  *time.Timer
+	pause  time.Duration
+	seen   lingering
+	finder childFinder // under forking.mu
 }
 
 // A hold is what a child takes of the flag. The zero value is nothing.

@@ -17,13 +17,10 @@ import (
 
 // restoreBeside has the flag come back in a moment, when os/exec has no child on
 // its way. To look for one costs more the more children there are, so that it is
-// done once for many starts; and as little as can be, since before Linux 5.16 it is
-// done behind every start. The caller holds mu.
-func (d *dumpableFlag) restoreBeside() {
-	if d.pending {
-		return
-	}
-	d.pending, d.pause = true, time.Millisecond
+// done once for many starts: before Linux 5.16, where all have the flag off, when
+// there was none for a while. The caller holds mu.
+func (d *dumpableFlag) restoreBeside(pause time.Duration) {
+	d.pending, d.pause = true, pause
 	if d.timer == nil {
 		d.seen = lingering{}
 		d.timer = time.AfterFunc(d.pause, d.lookBeside)
@@ -31,6 +28,12 @@ func (d *dumpableFlag) restoreBeside() {
 	}
 	d.timer.Reset(d.pause)
 }
+
+// How long it is until the flag is first tried to come back.
+const (
+	soonBack  = time.Millisecond
+	laterBack = 100 * time.Millisecond
+)
 
 // lookBeside looks whether the flag may come back, and else again later.
 func (d *dumpableFlag) lookBeside() {

@@ -277,7 +277,8 @@ var mother = helper.New("mother", func(args []string) int {
 			want = 0 // 2 can't be asked for
 		}
 		for end := time.Now().Add(time.Minute); dumpable.get() != want && time.Now().Before(end); {
-			time.Sleep(time.Millisecond) // it comes when no child of another's can be on its way
+			dumpable.hasten() // it comes when no child of another's can be on its way
+			time.Sleep(time.Millisecond)
 		}
 		if now := dumpable.get(); now != want {
 			fmt.Printf("the dumpable flag was %d, and is %d\n", was, now)

@@ -53,6 +53,7 @@ type hold struct {
 	foreign bool // the child may be looked at by others than we
 	becomes bool // and else it is to become so
 	lends   bool // it began with the flag on
+	all     bool // so has every child it off, for the sake of core dumps
 }
 
 // enter begins a start.
@@ -60,7 +61,7 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 	if !p.undumpable(f) {
 		return hold{}
 	}
-	h := hold{off: true, becomes: p.credentials}
+	h := hold{off: true, becomes: p.credentials, all: !f.LoneCoreDump}
 	// Who owns a user namespace may trace all in it, whatever they may do.
 	born := p.newUser && privileged()
 	h.foreign = born || p.credentials && p.maps == nil
@@ -153,8 +154,13 @@ func (d *dumpableFlag) leave(h hold) {
 		}
 	}
 	switch d.off--; {
-	case d.off == 0 && d.was == 1 && privileged():
-		d.restoreBeside()
+	case d.off == 0 && d.pending && !h.all:
+	case d.off == 0 && d.was == 1 && (d.pending || privileged()):
+		pause := soonBack
+		if h.all {
+			pause = laterBack
+		}
+		d.restoreBeside(pause)
 	case d.off == 0:
 		d.restore()
 	case h.lends:

@@ -31,7 +31,7 @@ func (d *dumpableFlag) ask(flag int) (beside bool, err error) {
 	}
 	if flag == 1 && d.get() != 1 && privileged() {
 		d.was, d.ids = flag, effectiveIDs()
-		d.restoreBeside()
+		d.restoreBeside(soonBack)
 		return true, nil
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(flag), 0, 0, 0); err != nil {

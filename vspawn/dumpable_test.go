@@ -175,3 +175,12 @@ func asOther(t *testing.T) {
 		dumpable.set(was)
 	})
 }
+
+// hasten has the flag come back soon, if it can.
+func (d *dumpableFlag) hasten() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.pending {
+		d.timer.Reset(0)
+	}
+}

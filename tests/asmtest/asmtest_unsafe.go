@@ -58,5 +58,16 @@ func Write[T any](fd uintptr, v *T) asm.Step {
 	return asm.Step{Nr: unix.SYS_WRITE, Args: [6]uintptr{fd, Addr(v), unsafe.Sizeof(*v)}}
 }
 
-// Addr is the address of *p, which must be on the heap and stay there.
-func Addr[T any](p *T) uintptr { return uintptr(unsafe.Pointer(p)) }
+// Addr is the address of *p, which must stay alive. It is on the heap, where nothing
+// moves: the compiler takes it that p may be kept.
+func Addr[T any](p *T) uintptr {
+	if never {
+		kept = unsafe.Pointer(p)
+	}
+	return uintptr(unsafe.Pointer(p))
+}
+
+var (
+	never bool
+	kept  unsafe.Pointer
+)

@@ -199,6 +199,7 @@ func TestHeldByChild(t *testing.T) {
 // What a child does to mounts stays in a namespace that was there before it: the last
 // that it enters counts.
 func TestAgainOnceInMounts(t *testing.T) {
+	helper.SkipEmulated(t, "ioctl that tells a namespace's type")
 	open := func(name string) int {
 		fd, err := unix.Open("/proc/self/ns/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {

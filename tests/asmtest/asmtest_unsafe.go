@@ -62,12 +62,9 @@ func Write[T any](fd uintptr, v *T) asm.Step {
 // moves: the compiler takes it that p may be kept.
 func Addr[T any](p *T) uintptr {
 	if never {
-		kept = unsafe.Pointer(p)
+		panic(p)
 	}
 	return uintptr(unsafe.Pointer(p))
 }
 
-var (
-	never bool
-	kept  unsafe.Pointer
-)
+var never bool

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	osexec "os/exec"
 	"runtime"
@@ -47,11 +48,17 @@ func TestAllocations(t *testing.T) {
 	}
 	argv := []string{tiny.Exit(t, 0)}
 	allocations := func(way string) float64 {
-		return testing.AllocsPerRun(20, func() {
-			if err := runs[way](argv); err != nil {
-				t.Fatal(err)
-			}
-		})
+		// The best of several counts: the runtime's own, as for a collection that empties
+		// pools, are in it as well.
+		best := math.Inf(1)
+		for range 5 {
+			best = min(best, testing.AllocsPerRun(20, func() {
+				if err := runs[way](argv); err != nil {
+					t.Fatal(err)
+				}
+			}))
+		}
+		return best
 	}
 	own, std := allocations("own"), allocations("std")
 	t.Logf("%v allocations, os/exec %v", own, std)

@@ -48,16 +48,12 @@ func TestParentDiesBeforeMaps(t *testing.T) {
 }
 
 // Nor does one that is killed while a child is traced, or asks for a signal at
-// its parent's death. With Pdeathsig the programs end, too.
+// its parent's death. With Pdeathsig the programs end, too. Not so a child in a new PID
+// namespace: what it can see of its parent tells of its death a moment late, see
+// docs/security.md. TestParentDiesJustBefore has those.
 func TestParentDiesBeforeExec(t *testing.T) {
 	for _, kind := range []string{"stopped", "traced", "traced, Pdeathsig", "Pdeathsig", "Pdeathsig, stopped"} {
 		t.Run(kind, func(t *testing.T) { killParents(t, kind) })
-	}
-	for _, kind := range []string{"stopped, PID", "Pdeathsig, PID"} {
-		t.Run(kind, func(t *testing.T) {
-			needUserNamespaces(t)
-			killParents(t, kind)
-		})
 	}
 }
 
@@ -178,7 +174,9 @@ func endOrphans(t *testing.T, kill bool) (programs int) {
 		for _, orphan := range children(t, os.Getpid()) {
 			name := even(text("/proc/" + strconv.Itoa(orphan) + "/comm"))
 			if late {
-				t.Errorf("orphan %d, %q, is left: %s", orphan, name, statusField(strconv.Itoa(orphan), "State"))
+				pid := strconv.Itoa(orphan)
+				t.Errorf("orphan %d, %q, is left: %s, traced by %s, signals %s, in %s at %s", orphan, name, statusField(pid, "State"),
+					statusField(pid, "TracerPid"), statusField(pid, "ShdPnd"), text("/proc/"+pid+"/syscall"), text("/proc/"+pid+"/stack"))
 			}
 			if late || kill && name == "sleep" {
 				unix.Kill(orphan, unix.SIGKILL)

@@ -36,8 +36,9 @@ func TryLockDir(dir string) (unlock func(), err error) {
 	name := filepath.Join(dir, lockName)
 	for {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
-			if _, gone := os.Lstat(dir); os.IsExist(err) && os.IsNotExist(gone) {
-				continue // it was there, and was removed meanwhile
+			there, gone := os.Lstat(dir)
+			if os.IsExist(err) && (os.IsNotExist(gone) || gone == nil && there.IsDir()) {
+				continue // it was there, was removed meanwhile, and is perhaps another's now
 			}
 			return nil, usage.Errorf("%w", err)
 		}

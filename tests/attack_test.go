@@ -135,12 +135,16 @@ func attack(t *testing.T, w *siege, program string) (got booty, starts int, writ
 	attr := &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: 2}}}
 	by := nobody
 	if w.same { // a user's, with all capabilities
-		all := bounding(t)
+		own, err := strconv.ParseUint(statusField("self", "CapPrm"), 16, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := vspawn.CapSet(own)
 		attr.UID, attr.GID, by = vspawn.Ptr(1000), vspawn.Ptr(1000), 1000
 		attr.Capabilities, attr.Ambient = &vspawn.Capabilities{Permitted: all, Effective: all, Inheritable: all}, all
 	}
-	inR, inW := pipePair(t)
-	outR, outW := pipePair(t)
+	inR, inW := blockingPipe(t)
+	outR, outW := blockingPipe(t)
 	attr.Files = append(attr.Files, vspawn.File{Child: 0, File: inR}, vspawn.File{Child: 1, File: outW})
 	p, err := vspawn.Start(t.Context(), argv[0], argv, attr)
 	if err != nil {
@@ -192,31 +196,6 @@ func stopped(t *testing.T, foe *osexec.Cmd) (end func() []byte) {
 		}
 		return said
 	}
-}
-
-func pipePair(t *testing.T) (r, w *os.File) {
-	t.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.Close(); w.Close() })
-	return r, w
-}
-
-// bounding are the capabilities that a program can have here.
-func bounding(t *testing.T) vspawn.CapSet {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(b), "CapPrm:")
-	v, err := strconv.ParseUint(strings.Fields(rest)[0], 16, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return vspawn.CapSet(v)
 }
 
 // The victim starts children in a way, and says where its secret is before, and

@@ -30,7 +30,7 @@ func TestIDMapsOfLesserParent(t *testing.T) {
 	}
 	program, _ := quick(t)
 	helper.MakeReachable()
-	r, w := pipePair(t)
+	r, w := blockingPipe(t)
 	set := vspawn.Caps(unix.CAP_SETUID, unix.CAP_SETGID, unix.CAP_CHOWN)
 	argv := lesserParent.Argv(program)
 	p, err := vspawn.Start(t.Context(), argv[0], argv, &vspawn.Attr{

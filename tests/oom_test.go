@@ -169,15 +169,6 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 	return 0
 })
 
-// rawPipe is a pipe that blocks.
-func rawPipe() (r, w *os.File) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		panic(err)
-	}
-	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
-}
-
 // A traced child has the oom_score_adj that was asked for, and its parent, whose
 // memory it shares on its way without being one of vfork's, keeps its own.
 func TestOOMScoreAdjOfTraced(t *testing.T) {

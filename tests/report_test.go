@@ -475,13 +475,18 @@ func wait(t *testing.T, p *vspawn.Process, want string) *vspawn.State {
 // closed with the test.
 func blockingPipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
-	}
-	r, w = os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
+	r, w = rawPipe()
 	t.Cleanup(func() { r.Close(); w.Close() })
 	return r, w
+}
+
+// rawPipe is one that is not closed.
+func rawPipe() (r, w *os.File) {
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
+		panic(err)
+	}
+	return os.NewFile(uintptr(fds[0]), "pipe"), os.NewFile(uintptr(fds[1]), "pipe")
 }
 
 // needCapability skips a test for who lacks a capability. root may, too, in a

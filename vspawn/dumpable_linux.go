@@ -227,7 +227,7 @@ func (s *sharer) leave() {
 func (d *dumpableFlag) own(h *hold, open func() error) (others bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.off == 0 && !d.pending || !d.mayLend() {
+	if d.off == 0 || !d.mayLend() {
 		others = d.foreign > 1 || d.foreign == 1 && !h.foreign
 		if err = open(); d.off > 0 && errors.Is(err, unix.EACCES) && asRoot(func() { err = open() }) {
 			d.set(0) // fs.suid_dumpable may have left it 2

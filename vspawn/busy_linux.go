@@ -11,8 +11,8 @@ import (
 
 // path is the program's, or "" if it has none.
 func (p *Plan) path() string {
-	if p.program != nil {
-		return p.program.path
+	if p.command != nil {
+		return p.command.path
 	}
 	path, _ := p.ops[len(p.ops)-1].object.(string)
 	return path

@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -78,6 +79,9 @@ func cgroupHint(err error, namespaces uint64) string {
 	}
 	return ""
 }
+
+// errUnexpected is a step whose result is no error to the kernel.
+var errUnexpected = errors.New("unexpected result")
 
 // failure is what the failing step ended in.
 func (in *instance) failure() error {

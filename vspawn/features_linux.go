@@ -185,11 +185,3 @@ func (f *FeatureSet) tryCloseRange() {
 // call (kernel/sys_ni.c, under "CONFIG_MMU only"), which no sandbox takes away,
 // since without it no program could be loaded.
 func hasMMU() bool { return unix.Mprotect(nil, unix.PROT_NONE) != unix.ENOSYS }
-
-func ignoringEINTR(f func() error) error {
-	for {
-		if err := f(); err != unix.EINTR {
-			return err
-		}
-	}
-}

@@ -9,7 +9,7 @@ import (
 
 // Poll looks whether the child has ended, without waiting: it gives nil if it
 // has not.
-func (p *Process) Poll() (*State, error) { return p.poll(Exited) }
+func (p *Process) Poll() (*State, error) { return p.look(Exited) }
 
 // SignalGroup sends a signal to the process group that the child leads: it was
 // started with Setsid, or with Pgid 0. As long as the child is not reaped no

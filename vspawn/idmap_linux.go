@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errUnexpected is a step whose result is no error to the kernel.
-var errUnexpected = errors.New("unexpected result")
-
 // A mapFile is a file below /proc/PID, and what the parent writes to it.
 type mapFile struct {
 	field, name, text string

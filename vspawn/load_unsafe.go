@@ -162,7 +162,7 @@ type instance struct {
 	steps []asm.Step
 	ops   []*op
 
-	program *program // in place of the loaded one, if not nil
+	command *command // in place of the loaded one, if not nil
 	mem     memory   // its strings
 }
 
@@ -175,12 +175,12 @@ var instances = sync.Pool{New: func() any { return new(instance) }}
 func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report int, low *lowCopies) {
 	in.steps = append(in.steps[:0], l.steps...)
 	in.ops = l.ops
-	if p.program != nil || p.spares > 0 {
+	if p.command != nil || p.spares > 0 {
 		in.mem.reset()
 	}
-	if in.program = p.program; in.program != nil {
+	if in.command = p.command; in.command != nil {
 		exec := &in.steps[len(in.steps)-1]
-		exec.Args = [6]uintptr{in.mem.str(in.program.path), in.mem.strs(in.program.argv), in.mem.strs(in.program.env)}
+		exec.Args = [6]uintptr{in.mem.str(in.command.path), in.mem.strs(in.command.argv), in.mem.strs(in.command.env)}
 	}
 	prog := &in.prog
 	*prog = asm.Program{
@@ -299,8 +299,8 @@ func (in *instance) readReport(r *os.File) {
 // at is the op that a step's address belongs to.
 func (in *instance) at(step uintptr) *op {
 	i := int((step - in.prog.Steps) / unsafe.Sizeof(asm.Step{}))
-	if in.program != nil && i == len(in.ops)-1 {
-		return in.program.op()
+	if in.command != nil && i == len(in.ops)-1 {
+		return in.command.op()
 	}
 	return in.ops[i]
 }

@@ -13,12 +13,12 @@ import (
 // from any number of goroutines.
 type Plan struct {
 	*compiled
-	program *program // in place of the compiled one, if not nil
-	own     program  // what it points to then
+	command *command // in place of the compiled one, if not nil
+	own     command  // what it points to then
 }
 
-// A program is what the child becomes.
-type program struct {
+// A command is a program with its arguments and its environment.
+type command struct {
 	path      string
 	argv, env []string
 }
@@ -80,15 +80,15 @@ func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
 	if err := checkProgram(path, argv, env); err != nil {
 		return nil, err
 	}
-	q := &Plan{compiled: p.compiled, own: program{path, argv, env}}
-	q.program = &q.own
+	q := &Plan{compiled: p.compiled, own: command{path, argv, env}}
+	q.command = &q.own
 	return q, nil
 }
 
 // op is the execve, without the addresses.
-func (p *program) op() *op {
-	return &op{name: "execve", nr: unix.SYS_EXECVE, object: p.path,
-		args: []arg{{show: quotedString(p.path)}, {show: p.argv}, {show: environment(len(p.env))}}}
+func (c *command) op() *op {
+	return &op{name: "execve", nr: unix.SYS_EXECVE, object: c.path,
+		args: []arg{{show: quotedString(c.path)}, {show: c.argv}, {show: environment(len(c.env))}}}
 }
 
 // String prints the child's system calls, one a line, as strace would, on a
@@ -98,8 +98,8 @@ func (p *Plan) String() string {
 	b.WriteString("clone3({flags=" + flagNames(p.flags(full)) + ", exit_signal=SIGCHLD})\n")
 	for i := range p.ops {
 		o := &p.ops[i]
-		if p.program != nil && i == len(p.ops)-1 {
-			o = p.program.op()
+		if p.command != nil && i == len(p.ops)-1 {
+			o = p.command.op()
 		}
 		if s := p.line(o); s != "" {
 			b.WriteString(s + "\n")

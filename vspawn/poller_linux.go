@@ -8,10 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poll tells when children end. It is one epoll instance for all pidfds,
+// ends tells when children end. It is one epoll instance for all pidfds,
 // itself watched by the runtime's poller, so that any number of waits holds no
 // thread, and costs each two system calls less than an os.File of its own.
-var poll = new(poller)
+var ends = new(poller)
 
 type poller struct {
 	mu      sync.Mutex
@@ -93,10 +93,11 @@ const maxEvents = 64
 // for them. It gives how many there were, or -1.
 func (p *poller) wait(milliseconds int) int {
 	var events [maxEvents]unix.EpollEvent
-	n, err := -1, error(unix.EINTR)
-	for err == unix.EINTR {
+	n := -1
+	ignoringEINTR(func() (err error) {
 		n, err = unix.EpollWait(p.fd, events[:], milliseconds)
-	}
+		return err
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range events[:max(n, 0)] {

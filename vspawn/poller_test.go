@@ -20,9 +20,9 @@ func withPoller(t *testing.T) {
 	if !f.Pidfd {
 		t.Skip("there is no pidfd (Linux 5.4)")
 	}
-	was := poll
-	poll = new(poller)
-	t.Cleanup(func() { poll = was })
+	was := ends
+	ends = new(poller)
+	t.Cleanup(func() { ends = was })
 }
 
 // Where the runtime's poller does not take the epoll instance, waits go on, by a
@@ -33,7 +33,7 @@ func TestPollerWithoutRuntime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := poll.start(os.NewFile(uintptr(fd), "epoll"), fd); err != nil { // blocking, so the runtime will not have it
+	if err := ends.start(os.NewFile(uintptr(fd), "epoll"), fd); err != nil { // blocking, so the runtime will not have it
 		t.Fatal(err)
 	}
 	for range 2 {

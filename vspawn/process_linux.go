@@ -148,7 +148,7 @@ func (p *Process) watch() (<-chan struct{}, error) {
 	case p.over():
 		close(ended)
 	case p.pidfd >= 0:
-		token, err := poll.add(p.pidfd, ended)
+		token, err := ends.add(p.pidfd, ended)
 		if err != nil {
 			return nil, err
 		}
@@ -188,7 +188,7 @@ func (p *Process) lost(err error) {
 // release gives up the pidfd, and wakes those who still wait. It is over, and
 // the caller holds mu.
 func (p *Process) release() {
-	if p.token != 0 && poll.remove(p.token) || p.alone {
+	if p.token != 0 && ends.remove(p.token) || p.alone {
 		p.alone = false
 		close(p.ended)
 	}
@@ -209,11 +209,7 @@ func (p *Process) waitid(options int, s *State) error {
 	if p.pidfd >= 0 {
 		idType, id = unix.P_PIDFD, p.pidfd
 	}
-	var err error
-	for err = unix.EINTR; err == unix.EINTR; {
-		err = waitid(idType, id, &info, options, &s.rusage)
-	}
-	if err != nil {
+	if err := ignoringEINTR(func() error { return waitid(idType, id, &info, options, &s.rusage) }); err != nil {
 		return p.waitError(err)
 	}
 	if info.pid != 0 {
@@ -244,11 +240,11 @@ func (p *Process) Signal(s syscall.Signal) error {
 	if !kernelInt(int(s)) {
 		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: unix.EINVAL}
 	}
-	err := unix.Kill
+	send := func() error { return unix.Kill(p.pid, s) }
 	if p.pidfd >= 0 {
-		err = func(int, syscall.Signal) error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) }
+		send = func() error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) }
 	}
-	if err := err(p.pid, s); err != nil {
+	if err := send(); err != nil {
 		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: err}
 	}
 	return nil

@@ -9,7 +9,7 @@ import (
 // reap takes the state of a child that has ended, without waiting. nil and no error is
 // that of one which another process traces: the kernel shows it to its tracer alone
 // until that has taken it, or has ended (kernel/exit.c, wait_consider_task). That may
-// be never, and whoever is the child's user can do it. poll looks first, which a
+// be never, and whoever is the child's user can do it. look looks first, which a
 // child that has ended need not cost.
 func (p *Process) reap() (*State, error) {
 	p.mu.Lock()

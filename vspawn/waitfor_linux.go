@@ -30,7 +30,7 @@ func (p *Process) WaitFor(ctx context.Context, changes int) (*State, error) {
 	signal.Notify(wake, unix.SIGCHLD)
 	defer signal.Stop(wake)
 	for {
-		s, err := p.poll(changes)
+		s, err := p.look(changes)
 		if s != nil || err != nil {
 			return s, err
 		}
@@ -56,8 +56,8 @@ func (p *Process) isOver() <-chan struct{} {
 	return p.let
 }
 
-// poll looks for a change without waiting.
-func (p *Process) poll(changes int) (*State, error) {
+// look looks for a change without waiting.
+func (p *Process) look(changes int) (*State, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over() {

@@ -244,7 +244,7 @@ func TestStoppedAndContinued(t *testing.T) {
 	for range 2 {
 		for _, change := range []struct {
 			signal  unix.Signal
-			wait    int
+			wait    vspawn.Change
 			want    string
 			stopped bool
 		}{

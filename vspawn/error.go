@@ -5,9 +5,12 @@ import (
 	"strconv"
 )
 
-// An Error is a start that failed.
+// An Error is a system call that failed: of a start, in the child or in the parent,
+// after which nothing of the child is left; or of what is done with a child later,
+// "kill" for [Process.Signal], "waitid" for the waits, and so on. It unwraps to its
+// cause, so that errors.Is(err, fs.ErrNotExist) tells of a program that is not there.
 type Error struct {
-	Step   string // the system call: "clone3", "dup3", "setgroups", "execve"
+	Step   string // the system call: "clone3", "dup3", "setgroups", "execve"; "start" where none was reached
 	Field  string // the field of Attr that it was for, if any
 	Object string // what it was applied to: a path, a descriptor, an id
 	Err    error  // the cause, a syscall.Errno where a system call failed
@@ -31,9 +34,10 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// An AttrError is an input that [Compile] refused.
+// An AttrError is an input that was refused, before anything was started: by [Compile],
+// and so by [Start], by [Plan.For], and by [Process.WaitFor].
 type AttrError struct {
-	Field  string // the field of Attr, with its index if it is a list, or "path" or "argv"
+	Field  string // the field of Attr, with its index if it is a list, or "path", "argv", or "changes" of WaitFor
 	Reason string
 }
 

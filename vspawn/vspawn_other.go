@@ -1,11 +1,10 @@
-//go:build !linux && !plan9
+//go:build !linux
 
 package vspawn
 
 import (
 	"context"
 	"os"
-	"syscall"
 )
 
 // Compile answers [errors.ErrUnsupported] on this system.
@@ -17,33 +16,45 @@ func Features() (FeatureSet, error) { return FeatureSet{}, errUnsupported }
 // A Plan can't be had on this system.
 type Plan struct{}
 
-func (*Plan) String() string                                { return "" }
-func (*Plan) For(string, []string, []string) (*Plan, error) { return nil, errUnsupported }
-func (*Plan) Start(ctx context.Context) (*Process, error)   { return nil, errUnsupported }
+// For answers [errors.ErrUnsupported] on this system.
+func (*Plan) For(path string, argv, env []string) (*Plan, error) { return nil, errUnsupported }
+
+// Start answers [errors.ErrUnsupported] on this system.
+func (*Plan) Start(ctx context.Context) (*Process, error) { return nil, errUnsupported }
+
+func (*Plan) String() string { return "" }
 
 // A Process can't be had on this system.
 type Process struct{}
 
-// Changes of a child's state that WaitFor can wait for.
-const (
-	Exited = 1 << iota
-	Stopped
-	Continued
-)
+// Pid is -1 on this system.
+func (*Process) Pid() int { return -1 }
 
-func (*Process) Pid() int                                           { return -1 }
-func (*Process) Wait(ctx context.Context) (*State, error)           { return nil, errUnsupported }
-func (*Process) WaitExit(ctx context.Context) error                 { return errUnsupported }
-func (*Process) WaitFor(ctx context.Context, c int) (*State, error) { return nil, errUnsupported }
-func (*Process) Signal(s syscall.Signal) error                      { return os.ErrProcessDone }
-func (*Process) Kill() error                                        { return os.ErrProcessDone }
-func (*Process) Close() error                                       { return nil }
+// Wait answers [errors.ErrUnsupported] on this system.
+func (*Process) Wait(ctx context.Context) (*State, error) { return nil, errUnsupported }
 
 // Poll answers [errors.ErrUnsupported] on this system.
 func (*Process) Poll() (*State, error) { return nil, errUnsupported }
 
+// WaitFor answers [errors.ErrUnsupported] on this system.
+func (*Process) WaitFor(ctx context.Context, changes Change) (*State, error) {
+	return nil, errUnsupported
+}
+
+// WaitExit answers [errors.ErrUnsupported] on this system.
+func (*Process) WaitExit(ctx context.Context) error { return errUnsupported }
+
+// Signal answers [os.ErrProcessDone] on this system.
+func (*Process) Signal(s signalNumber) error { return os.ErrProcessDone }
+
 // SignalGroup answers [os.ErrProcessDone] on this system.
-func (*Process) SignalGroup(s syscall.Signal) error { return os.ErrProcessDone }
+func (*Process) SignalGroup(s signalNumber) error { return os.ErrProcessDone }
+
+// Kill answers [os.ErrProcessDone] on this system.
+func (*Process) Kill() error { return os.ErrProcessDone }
+
+// Close does nothing on this system.
+func (*Process) Close() error { return nil }
 
 // Pidfd answers [errors.ErrUnsupported] on this system.
 func (*Process) Pidfd() (int, error) { return -1, errUnsupported }
@@ -62,3 +73,6 @@ func Subreaper() error { return errUnsupported }
 
 // Reserve answers [errors.ErrUnsupported] on this system.
 func Reserve(n int) error { return errUnsupported }
+
+// SetDumpable answers [errors.ErrUnsupported] on this system.
+func SetDumpable(flag int) error { return errUnsupported }

@@ -1,30 +1,23 @@
 package vspawn
 
-import "context"
+import "syscall"
 
-// Attr has no fields on this system, whose package syscall has no signals.
+// Attr has no fields on this system, whose package syscall has not their types.
 type Attr struct{}
 
-// Compile answers [errors.ErrUnsupported] on this system.
-func Compile(path string, argv []string, attr *Attr) (*Plan, error) { return nil, errUnsupported }
-
-// Features answers [errors.ErrUnsupported] on this system.
-func Features() (FeatureSet, error) { return FeatureSet{}, errUnsupported }
-
-// A Plan can't be had on this system.
-type Plan struct{}
-
-func (*Plan) String() string                              { return "" }
-func (*Plan) Start(ctx context.Context) (*Process, error) { return nil, errUnsupported }
-
-// A Process can't be had on this system.
-type Process struct{}
-
-func (*Process) Pid() int                                 { return -1 }
-func (*Process) Wait(ctx context.Context) (*State, error) { return nil, errUnsupported }
-func (*Process) Close() error                             { return nil }
+// signalNumber is what package syscall has of the signals' names here.
+type signalNumber = syscall.Note
 
 // A State can't be had on this system.
 type State struct{}
 
-func (*State) String() string { return "" }
+func (*State) Pid() int             { return -1 }
+func (*State) Exited() bool         { return false }
+func (*State) ExitCode() int        { return -1 }
+func (*State) Success() bool        { return false }
+func (*State) Signaled() bool       { return false }
+func (*State) Signal() signalNumber { return "" }
+func (*State) CoreDump() bool       { return false }
+func (*State) Stopped() bool        { return false }
+func (*State) Continued() bool      { return false }
+func (*State) String() string       { return "" }

@@ -9,22 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Changes of a child's state that WaitFor can wait for.
-const (
-	Exited    = unix.WEXITED
-	Stopped   = unix.WSTOPPED
-	Continued = unix.WCONTINUED
-)
-
-// WaitFor waits for the first of several changes: Exited, Stopped and
-// Continued, or'd together. Each stop and each continuation is reported once.
-// Of a child that has ended there is no other change to wait for, so its end is
-// reported in any case; unless Exited is among the changes, it is not reaped.
+// WaitFor waits for the first of several changes of the child's state, for who stops
+// and continues children; for the end alone [Process.Wait] is the better one. Each
+// stop and each continuation is reported once. Of a child that has ended there is no
+// other change to wait for, so its end is reported in any case; unless Exited is
+// among the changes, it is not reaped. When ctx ends first, WaitFor returns its cause.
+// A set of no changes, or of others, gives an [*AttrError].
+//
 // WaitFor is for one goroutine at a time; a pidfd does not tell of stops, so it
 // wakes on every SIGCHLD.
-func (p *Process) WaitFor(ctx context.Context, changes int) (*State, error) {
-	if changes&^(Exited|Stopped|Continued) != 0 || changes == 0 {
-		return nil, refuse("changes", "%#x is not a set of Exited, Stopped and Continued", changes)
+func (p *Process) WaitFor(ctx context.Context, changes Change) (*State, error) {
+	if changes&^allChanges != 0 || changes == 0 {
+		return nil, refuse("changes", "%#x is not a set of Exited, Stopped and Continued", int(changes))
 	}
 	wake := make(chan os.Signal, 1)
 	signal.Notify(wake, unix.SIGCHLD)
@@ -57,20 +53,20 @@ func (p *Process) isOver() <-chan struct{} {
 }
 
 // look looks for a change without waiting.
-func (p *Process) look(changes int) (*State, error) {
+func (p *Process) look(changes Change) (*State, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over() {
 		return p.result()
 	}
 	s := new(State)
-	err := p.waitid(changes|unix.WNOHANG|unix.WNOWAIT, s)
+	err := p.waitid(int(changes)|unix.WNOHANG|unix.WNOWAIT, s)
 	if err == nil && (s.pid == 0 || s.Stopped() && changes&Stopped == 0) {
 		return nil, nil // a traced child's stop, of which the kernel tells who asks for the end
 	}
 	if err == nil {
 		*s = State{}
-		err = p.waitid(changes|unix.WNOHANG, s)
+		err = p.waitid(int(changes)|unix.WNOHANG, s)
 	}
 	if errors.Is(err, unix.ECHILD) && changes&Exited == 0 {
 		// So the kernel answers where there is nothing left but the end.

@@ -146,15 +146,15 @@ func TestInheritFiles(t *testing.T) {
 		{"all", nil, nil, no},
 		{"and more", files, nil, no},
 		{"but for some", files, []vspawn.Range{{First: 57, Last: 57}, {First: 60, Last: 64}}, no},
-		{"but for the rest", files, []vspawn.Range{{First: 59}}, 58},
+		{"but for the rest", files, []vspawn.Range{{First: 59, NoEnd: true}}, 58},
 		{"but for ranges with Files in them", files, []vspawn.Range{{First: 51, Last: 53}, {First: 53, Last: 56}, {First: 50, Last: 50}}, no},
-		{"but for all", files, []vspawn.Range{{First: 1, Last: 1}, {First: 3}}, 53},
+		{"but for all", files, []vspawn.Range{{First: 1, Last: 1}, {First: 3, NoEnd: true}}, 53},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			want := maps.Clone(own)
 			maps.DeleteFunc(want, func(fd int, _ inode) bool {
 				for _, r := range x.closed {
-					if fd >= r.First && (fd <= r.Last || r.Last == 0 && r.First != 0) {
+					if fd >= r.First && (fd <= r.Last || r.NoEnd) {
 						return true
 					}
 				}

@@ -68,7 +68,7 @@ var ways = []way{
 	{name: "by descriptors", start: startByDescriptor},
 	{name: "opened and inherited files", start: attr(vspawn.Attr{
 		InheritFiles: true,
-		CloseRanges:  []vspawn.Range{{First: 100}},
+		CloseRanges:  []vspawn.Range{{First: 100, NoEnd: true}},
 		Files:        []vspawn.File{{Child: 0, Path: os.DevNull}},
 	})},
 	{name: "scheduling", start: attr(vspawn.Attr{

@@ -321,7 +321,7 @@ func TestNumbersTaken(t *testing.T) {
 	const a, b = 50, 51
 	openAt(t, a, unix.O_RDONLY, dir)
 	openAt(t, b, unix.O_RDONLY, "/")
-	s = report(t, &vspawn.Attr{DirFD: vspawn.Ptr(a), InheritFiles: true, CloseRanges: []vspawn.Range{{First: 3}},
+	s = report(t, &vspawn.Attr{DirFD: vspawn.Ptr(a), InheritFiles: true, CloseRanges: []vspawn.Range{{First: 3, NoEnd: true}},
 		Files: append(inherited(), vspawn.File{Child: a, Parent: b}, vspawn.File{Child: b, Parent: a})})
 	equal(t, "directory", s.Dir, dir)
 	equal(t, "descriptors", [2]inode{s.Files[a], s.Files[b]}, [2]inode{statInode(t, "/"), statInode(t, dir)})

@@ -306,9 +306,13 @@ type File struct {
 	Mode  uint32 // of a file that is created
 }
 
-// A Range is a range of descriptors, both ends in it. With a Last of 0 it has no
-// end, but for Range{0, 0}, which is the descriptor 0.
-type Range struct{ First, Last int }
+// A Range is a range of descriptors: from First to Last, both in it, or with NoEnd
+// all from First on.
+type Range struct {
+	First int
+	Last  int  // not below First; 0 with NoEnd
+	NoEnd bool // the range has no Last
+}
 
 // An IOPriority is a class, IOPRIO_CLASS_RT 1, IOPRIO_CLASS_BE 2 or
 // IOPRIO_CLASS_IDLE 3, and a level in it, 0 to 7, 0 first.

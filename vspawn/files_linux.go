@@ -78,8 +78,12 @@ func checkRanges(a *Attr) error {
 		switch field := index("CloseRanges", i); {
 		case !a.InheritFiles:
 			return refuse(field, "set without InheritFiles: all but Files is closed")
-		case r.First < 0 || r.Last < 0 || uint64(r.First) > lastDescriptor || uint64(r.Last) > lastDescriptor || uint64(r.First) > r.last():
-			return refuse(field, "%d to %d is not a range", r.First, r.Last)
+		case r.NoEnd && r.Last != 0:
+			return refuse(field, "Last %d contradicts NoEnd", r.Last)
+		case r.NoEnd && (r.First < 0 || uint64(r.First) > lastDescriptor):
+			return refuse(field, "%d is not a descriptor", r.First)
+		case !r.NoEnd && (r.First < 0 || r.Last < r.First || uint64(r.Last) > lastDescriptor):
+			return refuse(field, "%d to %d is not a range; one without an end has NoEnd", r.First, r.Last)
 		}
 	}
 	return nil
@@ -87,7 +91,7 @@ func checkRanges(a *Attr) error {
 
 // last is the last descriptor of a range.
 func (r Range) last() uint64 {
-	if r.Last == 0 && r.First != 0 {
+	if r.NoEnd {
 		return lastDescriptor
 	}
 	return uint64(r.Last)

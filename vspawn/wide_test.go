@@ -36,7 +36,7 @@ func TestCompileRefusesWideNumbers(t *testing.T) {
 			{"/x", Attr{Files: []File{{Child: n}}}, "Files[0]"},
 			{"/x", Attr{Files: []File{{Child: 1, Parent: n}}}, "Files[0]"},
 			{"/x", Attr{Files: []File{{Child: 1, Path: "/", Flags: n}}}, "Files[0]"},
-			{"/x", Attr{InheritFiles: true, CloseRanges: []Range{{First: n}}}, "CloseRanges[0]"},
+			{"/x", Attr{InheritFiles: true, CloseRanges: []Range{{First: n, NoEnd: true}}}, "CloseRanges[0]"},
 			{"/x", Attr{InheritFiles: true, CloseRanges: []Range{{Last: n}}}, "CloseRanges[0]"},
 			{"/x", Attr{InheritFiles: true, CloseRanges: []Range{{First: n, Last: n}}}, "CloseRanges[0]"},
 			{"/x", Attr{InheritFiles: true, CloseRanges: []Range{{First: 3, Last: 3}, {First: 3, Last: n + 5}}}, "CloseRanges[1]"},
@@ -103,7 +103,7 @@ func TestCompileRefusesSpecialNumbers(t *testing.T) {
 	}{
 		{Attr{InheritFiles: true, CloseRanges: []Range{{First: 5, Last: 3}}}, "CloseRanges[0]"},
 		{Attr{InheritFiles: true, CloseRanges: []Range{{First: 5, Last: -1}}}, "CloseRanges[0]"},
-		{Attr{InheritFiles: true, CloseRanges: []Range{{First: -1}}}, "CloseRanges[0]"},
+		{Attr{InheritFiles: true, CloseRanges: []Range{{First: -1, NoEnd: true}}}, "CloseRanges[0]"},
 		{Attr{Personality: Ptr(uintptr(math.MaxUint32))}, "Personality"}, // "which one is it?"
 		{Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{Inside: 1, Size: math.MaxInt}}}, "UIDMap[0]"},
 		{Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{Outside: math.MaxInt, Size: math.MaxInt}}}, "UIDMap[0]"},

@@ -114,12 +114,11 @@ func setClose(r *request, value string) error {
 	if err != nil {
 		return err
 	}
+	fds := vspawn.Range{First: first, Last: last}
 	if strings.HasSuffix(value, "-") {
-		last = 0 // no end
-	} else if last == 0 {
-		return errors.New("0 alone can't be closed: give a file for it by -fd or -open")
+		fds = vspawn.Range{First: first, NoEnd: true}
 	}
-	r.attr.CloseRanges = append(r.attr.CloseRanges, vspawn.Range{First: first, Last: last})
+	r.attr.CloseRanges = append(r.attr.CloseRanges, fds)
 	return nil
 }
 

@@ -362,7 +362,7 @@ func TestAttr(t *testing.T) {
 		{&vspawn.Attr{Umask: vspawn.Ptr(0o27)}, "177 false umask 23"},
 		{&vspawn.Attr{InheritFiles: true}, "177 true"},
 		// What ExtraFiles gives, the puppet's among it, is not in the ranges.
-		{&vspawn.Attr{InheritFiles: true, CloseRanges: []vspawn.Range{{First: 3}}}, "177 false"},
+		{&vspawn.Attr{InheritFiles: true, CloseRanges: []vspawn.Range{{First: 3, NoEnd: true}}}, "177 false"},
 		{&vspawn.Attr{InheritFiles: true, CloseRanges: []vspawn.Range{{First: 1, Last: 150}}}, "177 true"},
 	} {
 		argv, puppet := tiny.Argv(t), tiny.New(t)

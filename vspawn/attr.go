@@ -17,8 +17,9 @@ import (
 // The order in which the attributes apply is that of the table in
 // docs/attributes.md, whatever the order of the fields here.
 type Attr struct {
-	// Env is the environment, as "key=value". nil takes the parent's as it
-	// is when the Plan is compiled; an empty list gives an empty one.
+	// Env is the environment, as "key=value". Nothing is added, and of two with
+	// one key both are passed on. nil takes the parent's as it is when the Plan is
+	// compiled; an empty list, []string{}, gives an empty one.
 	Env []string
 
 	// Dir is the working directory. It is entered in the child's root, and
@@ -37,7 +38,8 @@ type Attr struct {
 	ExecFD *int
 
 	// Files is the child's descriptor table. nil passes on 0, 1 and 2; any
-	// other value, an empty one too, is the whole table. Sources may repeat
+	// other value is the whole table: an empty list, []File{}, closes all, and
+	// one with descriptor 3 alone closes 0, 1 and 2. Sources may repeat
 	// and overlap the targets in any way. The sources must stay open while
 	// Start runs.
 	Files []File
@@ -112,8 +114,8 @@ type Attr struct {
 	// GIDMap. See docs/design.md, Core dumps before 5.16.
 	OOMScoreAdj *int
 
-	// Personality is the execution domain, such as ADDR_NO_RANDOMIZE
-	// (personality(2)).
+	// Personality is the execution domain (personality(2)): PER_LINUX or
+	// PER_LINUX32, with flags such as ADDR_NO_RANDOMIZE.
 	Personality *uintptr
 
 	// NewKeyring gives the child a session keyring of its own (keyctl(2),
@@ -128,8 +130,9 @@ type Attr struct {
 	UID *int
 	GID *int
 
-	// Groups are the supplementary groups. With UID or GID set, nil drops
-	// them all, unless KeepGroups says otherwise; alone, nil keeps them. A new
+	// Groups are the supplementary groups. An empty list, []int{}, drops them
+	// all. So does nil with UID or GID set, unless KeepGroups says otherwise;
+	// without them nil keeps the parent's. A new
 	// user namespace takes either KeepGroups or AllowSetgroups.
 	Groups     []int
 	KeepGroups bool
@@ -155,7 +158,8 @@ type Attr struct {
 	// (PR_CAPBSET_DROP).
 	Bounding *CapSet
 
-	// Securebits say what being root means (PR_SET_SECUREBITS).
+	// Securebits say what being root means (PR_SET_SECUREBITS): SECBIT_NOROOT and
+	// so on.
 	Securebits *int
 
 	// KeepCaps keeps the permitted capabilities over a change of UID
@@ -182,7 +186,8 @@ type Attr struct {
 	Seccomp []BPF
 
 	// SignalMask is the set of blocked signals when the program starts. nil
-	// passes on that of the thread that calls Start, which Go leaves empty.
+	// passes on that of the thread that calls Start, which Go leaves empty; an
+	// empty list, []syscall.Signal{}, blocks none, whatever that thread's is.
 	SignalMask []syscall.Signal
 
 	// DefaultSignals and IgnoreSignals set dispositions. Others stay as
@@ -314,14 +319,16 @@ type Range struct {
 	NoEnd bool // the range has no Last
 }
 
-// An IOPriority is a class, IOPRIO_CLASS_RT 1, IOPRIO_CLASS_BE 2 or
-// IOPRIO_CLASS_IDLE 3, and a level in it, 0 to 7, 0 first.
-type IOPriority struct{ Class, Level int }
+// An IOPriority is a class, and a level in it.
+type IOPriority struct {
+	Class int // IOPRIO_CLASS_RT, IOPRIO_CLASS_BE or IOPRIO_CLASS_IDLE
+	Level int // 0 to 7, 0 first
+}
 
 // A Scheduler is a scheduling policy with its parameters (sched(7)).
 type Scheduler struct {
 	Policy   int    // unix.SCHED_FIFO and so on
-	Flags    uint64 // SCHED_FLAG_RESET_ON_FORK and so on
+	Flags    uint64 // unix.SCHED_FLAG_RESET_ON_FORK and so on
 	Priority int    // for SCHED_FIFO and SCHED_RR, 1 to 99
 
 	// For SCHED_DEADLINE: Runtime in each Period, before Deadline.
@@ -390,7 +397,7 @@ type Mount struct {
 	Data                 string  // less than a page
 }
 
-// An Rlimit is one resource limit, in the resource's own unit; ^uint64(0) is
+// An Rlimit is one resource limit, in the resource's own unit; unix.RLIM_INFINITY is
 // no limit.
 type Rlimit struct {
 	Resource int // unix.RLIMIT_STACK and so on

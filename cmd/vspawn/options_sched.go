@@ -77,11 +77,11 @@ func setIOPriority(r *request, value string) error {
 	switch name {
 	case "none":
 	case "realtime":
-		p.Class, p.Level = 1, 4
+		p.Class, p.Level = vspawn.IOPRIO_CLASS_RT, 4
 	case "best-effort":
-		p.Class, p.Level = 2, 4
+		p.Class, p.Level = vspawn.IOPRIO_CLASS_BE, 4
 	case "idle":
-		p.Class = 3
+		p.Class = vspawn.IOPRIO_CLASS_IDLE
 	default:
 		return fmt.Errorf("%q is not a class", name)
 	}
@@ -90,7 +90,7 @@ func setIOPriority(r *request, value string) error {
 		if p.Level, err = strconv.Atoi(level); err != nil {
 			return fmt.Errorf("%q: %w", level, cause(err))
 		}
-		if p.Class != 1 && p.Class != 2 {
+		if p.Class != vspawn.IOPRIO_CLASS_RT && p.Class != vspawn.IOPRIO_CLASS_BE {
 			return fmt.Errorf("%s has no levels", name)
 		}
 	}
@@ -203,10 +203,11 @@ func setPersonality(r *request, value string) error {
 	return err
 }
 
-// personalities are setarch's names for what include/uapi/linux/personality.h
-// has; linux alone is the usual one.
+// personalities are setarch's names; linux alone is the usual one.
 var personalities = map[string]uint64{
-	"linux": 0, "linux32": 0x8, "uname-2.6": 0x20000, "addr-no-randomize": 0x40000, "fdpic-funcptrs": 0x80000,
-	"mmap-page-zero": 0x100000, "addr-compat-layout": 0x200000, "read-implies-exec": 0x400000, "32bit": 0x800000,
-	"short-inode": 0x1000000, "whole-seconds": 0x2000000, "sticky-timeouts": 0x4000000, "3gb": 0x8000000,
+	"linux": vspawn.PER_LINUX, "linux32": vspawn.PER_LINUX32, "uname-2.6": vspawn.UNAME26,
+	"addr-no-randomize": vspawn.ADDR_NO_RANDOMIZE, "fdpic-funcptrs": vspawn.FDPIC_FUNCPTRS,
+	"mmap-page-zero": vspawn.MMAP_PAGE_ZERO, "addr-compat-layout": vspawn.ADDR_COMPAT_LAYOUT,
+	"read-implies-exec": vspawn.READ_IMPLIES_EXEC, "32bit": vspawn.ADDR_LIMIT_32BIT, "short-inode": vspawn.SHORT_INODE,
+	"whole-seconds": vspawn.WHOLE_SECONDS, "sticky-timeouts": vspawn.STICKY_TIMEOUTS, "3gb": vspawn.ADDR_LIMIT_3GB,
 }

@@ -93,10 +93,12 @@ func setSecurebits(r *request, value string) error {
 	return err
 }
 
-// securebits are setpriv's names for what include/uapi/linux/securebits.h has.
+// securebits are setpriv's names.
 var securebits = map[string]uint64{
-	"noroot": 1 << 0, "noroot_locked": 1 << 1, "no_setuid_fixup": 1 << 2, "no_setuid_fixup_locked": 1 << 3,
-	"keep_caps": 1 << 4, "keep_caps_locked": 1 << 5, "no_cap_ambient_raise": 1 << 6, "no_cap_ambient_raise_locked": 1 << 7,
+	"noroot": vspawn.SECBIT_NOROOT, "noroot_locked": vspawn.SECBIT_NOROOT_LOCKED,
+	"no_setuid_fixup": vspawn.SECBIT_NO_SETUID_FIXUP, "no_setuid_fixup_locked": vspawn.SECBIT_NO_SETUID_FIXUP_LOCKED,
+	"keep_caps": vspawn.SECBIT_KEEP_CAPS, "keep_caps_locked": vspawn.SECBIT_KEEP_CAPS_LOCKED,
+	"no_cap_ambient_raise": vspawn.SECBIT_NO_CAP_AMBIENT_RAISE, "no_cap_ambient_raise_locked": vspawn.SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED,
 }
 
 func setLandlockAccess(r *request, value string) error {

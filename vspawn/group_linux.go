@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Poll looks whether the child has ended, without waiting: it gives nil if it
-// has not.
+// Poll is Wait without waiting: it gives nil, and no error, if the child has not
+// ended.
 func (p *Process) Poll() (*State, error) { return p.look(Exited) }
 
 // SignalGroup sends a signal to the process group that the child leads: it was

@@ -64,9 +64,17 @@ type compiled struct {
 	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
 }
 
-// For is p for another program: path, argv and env, which are not copied, take
-// the place of p's own. A nil env is the parent's. It costs much less than to
-// compile the same Attr again.
+// For gives a plan for another program with p's attributes: path, argv and env take
+// the place of p's own, as if Compile had been called with them and the same Attr; but
+// that is not gone through again, which makes it cheap. It is for who starts many
+// programs in the same way: p is compiled once, with any path, and
+//
+//	q, err := p.For("/bin/ls", []string{"ls", "-l"}, nil)
+//
+// for each. p itself stays as it is. A nil argv stands for just path; a nil env is the
+// parent's now, an empty one none. argv and env are not copied: they must not change
+// as long as the plan is used. A plan with ExecFD can't be for another program:
+// that is an [*AttrError], as bad input is.
 func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
 	if p.ops[len(p.ops)-1].name != "execve" {
 		return nil, refuse("path", "%q contradicts ExecFD", path)

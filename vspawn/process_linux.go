@@ -15,6 +15,17 @@ import (
 // A Process is a child that runs. Its methods may be called from any
 // goroutine. Someone has to call Wait, or the child stays a zombie when it has
 // ended, and holds a descriptor: or Close, to leave it to others.
+//
+// Of its four waits Wait is the one to take, and the others are for who can't:
+//
+//   - [Process.Wait] waits for the child's end, and reaps it.
+//   - [Process.Poll] does the same if it has ended, and does not wait.
+//   - [Process.WaitExit] waits for its end, and leaves it to be reaped by another,
+//     such as os.Process.Wait.
+//   - [Process.WaitFor] waits for stops and continuations as well.
+//
+// A wait that ends early, by its context, does nothing to the child. A child's exit
+// status is no error.
 type Process struct {
 	pid   int
 	pidfd int // -1 if the kernel has none, or once the child is reaped
@@ -64,6 +75,11 @@ func (p *Process) Pid() int { return p.pid }
 // and from any number of goroutines the same. It holds no thread, except on
 // kernels without pidfd. When ctx ends first, Wait returns its cause, and the
 // child goes on. A process that traces the child has the news of its end first.
+//
+// How the child ended is in the State alone: an exit status that is not 0 is no
+// error, other than with os/exec. An error is that there will be no state: ctx is
+// over, the Process closed ([os.ErrClosed]), or an [*Error] of waitid, such as when
+// someone else in this process has reaped the child.
 func (p *Process) Wait(ctx context.Context) (*State, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		if err := p.WaitExit(ctx); err != nil {

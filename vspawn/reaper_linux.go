@@ -35,7 +35,11 @@ type Reaper struct {
 }
 
 // Subreaper makes this process the one that orphans among its descendants are
-// given to (prctl(2), PR_SET_CHILD_SUBREAPER, Linux 3.4). PID 1 is that anyway.
+// given to, in place of PID 1, which is that anyway: a process whose parent has ended,
+// a daemon that has forked twice, say, is then a child of this one, and stays a zombie
+// until this one has waited for it, as a [Reaper] does (prctl(2),
+// PR_SET_CHILD_SUBREAPER, Linux 3.4). It is for supervisors, which so see the end of
+// all that they have started; it stays set, and no child inherits it.
 func Subreaper() error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return &Error{Step: "prctl", Object: "PR_SET_CHILD_SUBREAPER", Err: err}

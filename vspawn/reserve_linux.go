@@ -18,12 +18,14 @@ var reserved struct {
 // reservedFrom keeps clear of the numbers that children are given most.
 const reservedFrom = 10
 
-// Reserve sets n low descriptors aside, best at the start of a program, for
-// Start to put copies of what Files names into. A child copies the parent's
-// descriptor table up to the highest that it needs: with pipes that have high
-// numbers in a program with many connections, that is most of it; with copies
-// at low numbers it is next to nothing. It also keeps the child from holding,
-// on its way to exec, any descriptor that is not its own.
+// Reserve makes starts cheaper in a program with many descriptors, such as a server
+// with thousands of connections; others need it not. It sets n low descriptors aside,
+// best at the start of the program, for Start to put copies of what Files names into.
+//
+// A child copies the parent's descriptor table up to the highest that it needs: with
+// pipes that have high numbers that is most of it; with copies at low numbers it is
+// next to nothing. It also keeps the child from holding, on its way to exec, any
+// descriptor that is not its own. The numbers are held until the program ends.
 //
 // A start takes as many as Files has different sources, of numbers that Attr does
 // not name, and does without if there are not enough left. Reserve may be called

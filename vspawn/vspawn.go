@@ -1,25 +1,45 @@
 // Package vspawn starts processes on Linux by vfork, never by fork.
 //
+//	p, err := vspawn.Start(ctx, "/bin/ls", []string{"ls", "-l"}, &vspawn.Attr{Dir: "/"})
+//	if err != nil {
+//		return err // the child did not become the program
+//	}
+//	state, err := p.Wait(ctx)
+//	if err == nil && !state.Success() {
+//		err = fmt.Errorf("ls: %v", state)
+//	}
+//
+// Who comes from [os/exec], for which package vspawn/exec is a drop-in, finds
+// things that are not as they are there:
+//
+//   - PATH is not searched: exec.LookPath does that. The first argument is the
+//     program's own name. A relative path is relative to Dir.
+//   - The context of Start ends with the exec: it can kill a child that is not the
+//     program yet, and no other. That of Wait ends the wait alone. Kill kills
+//     the child; what it has started, SignalGroup and KillCgroup reach as well.
+//   - A child that exits with another status than 0, or is killed, is no error of
+//     Wait: its State says so.
+//   - A child has its parent's standard input, output and error, unless Files has
+//     others, and no other descriptor, close-on-exec or not, but what Files gives it.
+//     Nothing is copied to an io.Writer: that takes a pipe.
+//   - The environment is passed on as it is: of a variable that is there twice the
+//     program sees both, and PWD is not set with Dir.
+//   - Someone has to call Wait, or Close: no finalizer does it.
+//
+// What a child can be given is in [Attr]. [Compile] turns it into a [Plan],
+// which can be printed, and started many times from many goroutines. A failed
+// start is an [*Error] that names the system call that failed in the child; input
+// that makes no sense is an [*AttrError], before there is one.
+//
 // The parent's memory is shared with the child, not copied, until the child
 // execs; so a start costs the same from a small program and from one with a
 // heap of many gigabytes, and works on kernels without an MMU, where fork
 // cannot exist. Only the calling thread waits for the exec; other goroutines
 // and the garbage collector go on.
 //
-//	p, err := vspawn.Start(ctx, "/bin/ls", []string{"ls", "-l"}, &vspawn.Attr{Dir: "/"})
-//	if err != nil {
-//		return err
-//	}
-//	state, err := p.Wait(ctx)
-//
-// What a child can be given is in [Attr]. [Compile] turns it into a [Plan],
-// which can be printed, and started many times from many goroutines. A failed
-// start is an [*Error] that names the system call that failed in the child.
-//
 // It needs Linux on amd64, arm64 or riscv64; elsewhere it compiles and Start
-// answers an error. It is tested on Linux 6.12; older
-// kernels, so far stood in for by filters, get what they can offer:
-// see [Features].
+// answers an error. It is tested on Linux 5.10, 6.1, 6.12 and 7.2; older
+// kernels, stood in for by filters, get what they can offer: see [Features].
 package vspawn
 
 import "context"

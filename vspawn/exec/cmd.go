@@ -6,48 +6,80 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/vspawn/vspawn/vspawn"
 )
 
-// Cmd is a command that is being prepared, or has been run. It is for one use.
+// Cmd is a command that is being prepared, or has been run. It is for one use. Its
+// fields are those of [os/exec.Cmd], and Attr.
 type Cmd struct {
-	Path        string
-	Args        []string // nil stands for Path alone
-	Env         []string // nil takes the parent's; of duplicates the last one counts
-	Dir         string
-	Stdin       io.Reader
-	Stdout      io.Writer
-	Stderr      io.Writer
-	ExtraFiles  []*os.File // the child's descriptors from 3 on; nil is a closed one
+	// Path is the program, for execve as it is: Command searches PATH, Start does not.
+	// A relative one is relative to Dir.
+	Path string
+
+	// Args are the arguments, the program's own name first; nil stands for Path alone.
+	Args []string
+
+	// Env is the environment, as "key=value". nil takes the parent's, with PWD for Dir;
+	// an empty list gives an empty one. Of duplicates the last one counts.
+	Env []string
+
+	// Dir is the working directory; "" is the parent's.
+	Dir string
+
+	// Stdin, Stdout and Stderr are the child's descriptors 0, 1 and 2. nil is
+	// /dev/null, and an *os.File that file itself. For anything else there is a pipe,
+	// and a goroutine that copies, for whose end Wait waits. If Stdout and Stderr
+	// are the same they share one, so that no two goroutines write to it at a time.
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+
+	// ExtraFiles are the child's descriptors from 3 on; nil is a closed one.
+	ExtraFiles []*os.File
+
+	// SysProcAttr is what package syscall has for a child on this system. Each field
+	// becomes one of Attr.
 	SysProcAttr *syscall.SysProcAttr
 
-	Process      *os.Process
+	// Process is the child, once started.
+	Process *os.Process
+
+	// ProcessState is how the child ended, once Wait has returned.
 	ProcessState *os.ProcessState
 
-	Err       error // of LookPath, if any
-	Cancel    func() error
+	// Err is LookPath's error, which Start then returns; nil it, as for ErrDot, to
+	// start Path all the same.
+	Err error
+
+	// Cancel is called when the context of CommandContext ends before the command,
+	// and kills it unless something else is set. A command that exits with status 0
+	// nevertheless has failed with the context's error, or Cancel's own, unless that
+	// is os.ErrProcessDone: it came too late.
+	Cancel func() error
+
+	// WaitDelay is how long after the context's end the command has until it is killed,
+	// or after its own end its output, before Wait closes the pipes and
+	// gives ErrWaitDelay. 0 waits for ever.
 	WaitDelay time.Duration
 
 	// Attr is what os/exec has not. Start completes a copy of it: the fields
 	// above have their say over Env, Dir and descriptors 0 to 2 and those of
 	// ExtraFiles, to which Files adds others. What is set in SysProcAttr can't
-	// be set here as well.
+	// be set here as well; nor can Env and Dir, for which Cmd has its own.
 	//
-	// A command with an Attr inherits no other descriptors, unless
-	// InheritFiles says so; without one it gets all that are not
-	// close-on-exec, as under os/exec. And its errors are [*vspawn.Error],
-	// which name the step that failed, in place of the errno alone.
+	// To set it at all, if only to &vspawn.Attr{}, changes two things. The command
+	// inherits no other descriptors, unless InheritFiles says so; without an Attr it
+	// gets all that are not close-on-exec, as under os/exec. And the Err of the
+	// *os.PathError that Start returns is a [*vspawn.Error], which names
+	// the step that failed, or a [*vspawn.AttrError], in place of the errno alone.
 	Attr *vspawn.Attr
 
 	ctx     context.Context
@@ -151,243 +183,4 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	c.Stdout, c.Stderr = &out, &out
 	err := c.Run()
 	return out.Bytes(), err
-}
-
-// StdinPipe gives a pipe to the command's standard input. Wait closes it.
-func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
-	if err := c.pipeable("Stdin", c.Stdin != nil); err != nil {
-		return nil, err
-	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	c.childEnds, c.parentEnds = append(c.childEnds, r), append(c.parentEnds, w)
-	c.Stdin = r
-	return w, nil
-}
-
-// StdoutPipe gives a pipe from the command's standard output. Wait closes it,
-// so what is to be read must be read before.
-func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
-	if err := c.pipeable("Stdout", c.Stdout != nil); err != nil {
-		return nil, err
-	}
-	r, w, err := c.outputPipe()
-	if err != nil {
-		return nil, err
-	}
-	c.Stdout = w
-	return r, nil
-}
-
-// StderrPipe is StdoutPipe for the command's standard error.
-func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
-	if err := c.pipeable("Stderr", c.Stderr != nil); err != nil {
-		return nil, err
-	}
-	r, w, err := c.outputPipe()
-	if err != nil {
-		return nil, err
-	}
-	c.Stderr = w
-	return r, nil
-}
-
-func (c *Cmd) pipeable(name string, set bool) error {
-	switch {
-	case set:
-		return errors.New("exec: " + name + " already set")
-	case c.Process != nil:
-		return errors.New("exec: " + name + "Pipe after process started")
-	}
-	return nil
-}
-
-// Start starts the command. Wait must be called when it has succeeded.
-func (c *Cmd) Start() error {
-	if atomic.SwapInt32(&c.started, 1) != 0 {
-		return errors.New("exec: already started")
-	}
-	err := c.start()
-	closeAll(&c.childEnds)
-	for _, fd := range c.nulls[:c.nullCount] {
-		syscall.Close(fd)
-	}
-	c.nullCount = 0
-	if err != nil {
-		closeAll(&c.parentEnds)
-		c.copies = nil
-		return err
-	}
-	if c.copying = len(c.copies); c.copying > 0 {
-		c.copied = make(chan error, c.copying)
-	}
-	for _, f := range c.copies {
-		go func() { c.copied <- f() }()
-	}
-	c.copies = nil
-	if (c.Cancel != nil || c.WaitDelay != 0) && c.ctx != nil && c.ctx.Done() != nil {
-		c.exited = make(chan struct{})
-		c.verdict = make(chan verdict, 1)
-		go c.watch()
-	}
-	return nil
-}
-
-func (c *Cmd) start() error {
-	switch {
-	case c.Err != nil:
-		return c.Err
-	case c.Path == "" && (c.Attr == nil || c.Attr.ExecFD == nil):
-		c.Err = errors.New("exec: no command")
-		return c.Err
-	case c.Cancel != nil && c.ctx == nil:
-		return errors.New("exec: command with a non-nil Cancel was not created with CommandContext")
-	}
-	ctx := c.ctx
-	if ctx == nil {
-		ctx = context.Background()
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	files, err := c.files()
-	if err != nil {
-		return err
-	}
-	env, err := c.environ()
-	if err != nil {
-		return err
-	}
-	plan, err := c.plan(files, env)
-	if err != nil {
-		return c.startError(ctx, err)
-	}
-	child, err := plan.Start(ctx)
-	runtime.KeepAlive(c) // and with it the files, which the plan has by number
-	if err != nil {
-		return c.startError(ctx, err)
-	}
-	if c.SysProcAttr != nil && c.SysProcAttr.PidFD != nil {
-		if *c.SysProcAttr.PidFD, err = child.Pidfd(); err != nil {
-			*c.SysProcAttr.PidFD = -1
-		}
-	}
-	// It is our own child, and no one has reaped it: this can't miss.
-	c.Process, _ = os.FindProcess(child.Pid())
-	if c.SysProcAttr != nil && c.SysProcAttr.Ptrace || c.Attr != nil && c.Attr.Ptrace {
-		// Its stops are to be waited for as well, of which only the kernel's
-		// own wait tells.
-		return child.Close()
-	}
-	// For those who never call Wait, but Process.Wait or Process.Release.
-	runtime.SetFinalizer(child, (*vspawn.Process).Close)
-	c.child = child
-	return nil
-}
-
-// Wait waits for the command to end, and for all of its input and output to be
-// copied.
-func (c *Cmd) Wait() error {
-	switch {
-	case c.Process == nil:
-		return errors.New("exec: not started")
-	case c.ProcessState != nil:
-		return errors.New("exec: Wait was already called")
-	}
-	waits := c.child != nil && held(c.Process)
-	if waits {
-		// If it fails, for want of memory, Process.Wait takes a thread, but waits.
-		c.child.WaitExit(context.Background())
-	}
-	state, err := c.Process.Wait()
-	if waits && err == syscall.EINVAL { // it was released meanwhile, which ends no wait
-		if p, findErr := os.FindProcess(c.child.Pid()); findErr == nil {
-			state, err = p.Wait()
-		}
-	}
-	if c.child != nil {
-		runtime.SetFinalizer(c.child, nil)
-		c.child.Close()
-		c.child = nil
-	}
-	c.ProcessState = state
-	if err == nil && !state.Success() {
-		err = &ExitError{ProcessState: state}
-	}
-	var v verdict
-	if c.verdict != nil {
-		close(c.exited)
-		v = <-c.verdict
-		c.verdict = nil
-	}
-	copyErr := c.finishCopies(v.timer)
-	closeAll(&c.parentEnds)
-	switch {
-	case err != nil:
-		return err
-	case v.err != nil:
-		return v.err
-	}
-	return copyErr
-}
-
-// held tells whether the caller has not released the process. Its Pid says so as
-// well, but is no one's to read while another goroutine may.
-func held(p *os.Process) bool {
-	h, ok := any(p).(interface{ WithHandle(func(uintptr)) error }) // Go 1.26
-	return ok && h.WithHandle(func(uintptr) {}) == nil || p.Pid > 0
-}
-
-// A verdict is what came of the context's end.
-type verdict struct {
-	err   error       // for Wait to return, unless the command itself failed
-	timer *time.Timer // of WaitDelay, if it still runs
-}
-
-// watch waits for the context to end before the command.
-func (c *Cmd) watch() {
-	var v verdict
-	defer func() { c.verdict <- v }()
-	select {
-	case <-c.exited:
-		return
-	case <-c.ctx.Done():
-	}
-	if c.Cancel != nil {
-		switch err := c.Cancel(); {
-		case err == nil:
-			v.err = c.ctx.Err()
-		case !errors.Is(err, os.ErrProcessDone):
-			v.err = fmt.Errorf("exec: canceling Cmd: %w", err)
-		}
-	}
-	if c.WaitDelay == 0 {
-		return
-	}
-	timer := time.NewTimer(c.WaitDelay)
-	select {
-	case <-c.exited:
-		v.timer = timer
-		return
-	case <-timer.C:
-	}
-	killErr := c.Process.Kill()
-	if killErr != nil && !errors.Is(killErr, os.ErrProcessDone) {
-		v.err = fmt.Errorf("exec: killing Cmd: %w", killErr)
-	}
-	now := make(chan time.Time)
-	close(now)
-	// What ends because of the kill is no failure to copy.
-	if err := c.collect(now); v.err == nil && (killErr != nil || err == ErrWaitDelay) {
-		v.err = err
-	}
-}
-
-func closeAll(files *[]*os.File) {
-	for _, f := range *files {
-		f.Close()
-	}
-	*files = nil
 }

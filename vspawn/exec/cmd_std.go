@@ -16,7 +16,8 @@ import (
 	"github.com/vspawn/vspawn/vspawn"
 )
 
-// Cmd is [osexec.Cmd] here, where vspawn has nothing to offer.
+// Cmd is [osexec.Cmd] here, where vspawn has nothing to offer, with the same meaning
+// of its fields.
 type Cmd struct {
 	Path        string
 	Args        []string

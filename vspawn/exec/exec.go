@@ -4,7 +4,12 @@
 // The API is that of [os/exec], in the standard's own types wherever it has
 // them, so that errors.As and the fields Process and ProcessState mean the
 // same for both packages. See there for what is not documented here. Beyond
-// it there is [Cmd.Attr], for all that os/exec can't give to a child.
+// it there is [Cmd].Attr, for all that os/exec can't give to a child.
+//
+//	cmd := exec.CommandContext(ctx, "sort", "-u")
+//	cmd.Stdin, cmd.Stdout = in, out
+//	cmd.Attr = &vspawn.Attr{Setsid: true, Nice: vspawn.Ptr(10)}
+//	err := cmd.Run()
 //
 // What differs on Linux on amd64, arm64 and riscv64:
 //
@@ -14,6 +19,8 @@
 //   - SysProcAttr.Pdeathsig means the process, not the thread that called
 //     Start, unless the goroutine is locked to it.
 //   - SysProcAttr.Chroot without Dir starts the command in "/" of the new root.
+//   - With an Attr, be it empty, the command inherits no descriptors but those that
+//     it is given, and the errors of Start say more: see there.
 //
 // Elsewhere the package is os/exec itself, and a command with an Attr doesn't
 // start. docs/exec.md has the details.

@@ -4,16 +4,12 @@ package vspawn
 
 import (
 	"errors"
-	"math/rand/v2"
 	"os"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vspawn/vspawn/tests/helper"
 )
 
 // A plan prints as the child's system calls, in their order.
@@ -234,41 +230,6 @@ func TestCompileRefuses(t *testing.T) {
 	}
 }
 
-// Whatever the map, each target ends with what its source held, and nothing
-// that is still to be read is overwritten. The copies are tried on a model.
-func TestOrderCopies(t *testing.T) {
-	rng := rand.New(rand.NewPCG(1, 2))
-	for range helper.Rounds(20000) {
-		n := 1 + rng.IntN(12)
-		source := map[int]int{}
-		var targets []int
-		for range 1 + rng.IntN(n) {
-			to := rng.IntN(n)
-			if _, ok := source[to]; !ok {
-				targets = append(targets, to)
-			}
-			source[to] = rng.IntN(n)
-		}
-		slices.Sort(targets)
-		table := map[int]int{} // descriptor to what it holds: at first its own number
-		for fd := range n {
-			table[fd] = fd
-		}
-		copies := orderCopies(targets, source, func() int { n++; return n - 1 })
-		for _, m := range copies {
-			table[m.to] = table[m.from]
-		}
-		for to, from := range source {
-			if table[to] != from {
-				t.Fatalf("map %v, copies %v: %d ends as %d", source, copies, to, table[to])
-			}
-		}
-		if len(copies) > len(targets)+len(targets)/2 {
-			t.Fatalf("map %v: more spare copies than there can be cycles: %v", source, copies)
-		}
-	}
-}
-
 // No input makes Compile panic, or start anything.
 func FuzzCompile(f *testing.F) {
 	f.Add("/bin/true", "true", "A=1", "/", 0, 1, 2, 0)
@@ -289,54 +250,4 @@ func FuzzCompile(f *testing.F) {
 		}
 		_ = plan.String()
 	})
-}
-
-// A plan for another program prints, starts and fails as if it had been
-// compiled for it.
-func TestFor(t *testing.T) {
-	attr := &Attr{Umask: Ptr(0o77), Env: []string{"A=1"}}
-	plan, err := Compile("/nowhere", nil, attr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	big := strings.Repeat("x", 100_000) // takes a second block of memory
-	for _, env := range [][]string{{}, {"A=2", "B="}, {big}, nil} {
-		argv := exits(t, 3)
-		other, err := plan.For(argv[0], argv, env)
-		if err != nil {
-			t.Fatal(err)
-		}
-		attr.Env = env
-		want, err := Compile(argv[0], argv, attr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if other.String() != want.String() {
-			t.Errorf("got\n%swant\n%s", other, want)
-		}
-		p, err := other.Start(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s, err := p.Wait(t.Context()); err != nil || s.ExitCode() != 3 {
-			t.Error(s, err)
-		}
-	}
-	other, err := plan.For("/not/here", nil, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var e *Error
-	if _, err := other.Start(t.Context()); !errors.As(err, &e) || e.Object != "/not/here" {
-		t.Errorf("got %v", err)
-	}
-	for _, c := range []struct {
-		path      string
-		argv, env []string
-	}{{path: ""}, {path: "/a\x00"}, {path: "/", argv: []string{}}, {path: "/", argv: []string{"\x00"}}, {path: "/", env: []string{"\x00"}}} {
-		var e *AttrError
-		if _, err := plan.For(c.path, c.argv, c.env); !errors.As(err, &e) {
-			t.Errorf("For(%q): got %v", c, err)
-		}
-	}
 }

@@ -31,9 +31,9 @@ const (
 var rooms = []room{
 	{dir: "asm/audit", allow: []string{"std"}, tests: []string{"golang.org/x/arch/…", module + "/asm"}},
 	{dir: "asm", allow: []string{"unsafe"}, tests: []string{"std", unix, module + "/asm", module + "/tests/…"}},
-	{dir: "vspawn/exec", allow: []string{"std", module + "/vspawn"}, tests: []string{unix, module + "/tests/…"}},
+	{dir: "vspawn/exec", allow: []string{"std", module + "/vspawn"}, tests: []string{unix, module + "/vspawn/exec", module + "/tests/…"}},
 	{dir: "vspawn", allow: []string{"std", unix, module + "/asm", module + "/vspawn/…"}, deny: []string{"os/exec", module + "/vspawn/exec"}, tests: []string{"os/exec", module + "/tests/…"}},
-	{dir: "nommu", allow: []string{"std", unix, usage, module + "/internal/gobuild/gocmd"}},
+	{dir: "nommu", allow: []string{"std", unix, usage, module + "/internal/gobuild/gocmd"}, tests: []string{module + "/nommu"}},
 	// It knows commands and files; internal/gobuild makes programs, for whatever machine.
 	{dir: "initramfs", allow: anything, deny: []string{"os/exec", module + "/nommu", module + "/qemu/…", "github.com/hugelgupf/vmtest/…"}},
 	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…"}},

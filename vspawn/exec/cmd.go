@@ -1,5 +1,3 @@
-//go:build linux && (amd64 || arm64 || riscv64)
-
 package exec
 
 import (
@@ -8,12 +6,14 @@ import (
 	"errors"
 	"io"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/vspawn/vspawn/asm"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -80,7 +80,12 @@ type Cmd struct {
 	// gets all that are not close-on-exec, as under os/exec. And the Err of the
 	// *os.PathError that Start returns is a [*vspawn.Error], which names
 	// the step that failed, or a [*vspawn.AttrError], in place of the errno alone.
+	//
+	// On systems and architectures that vspawn has nothing for it must be nil, or
+	// Start fails.
 	Attr *vspawn.Attr
+
+	std *standard // all that there is, if there are no stubs
 
 	ctx     context.Context
 	started int32           // 1 once Start was called
@@ -101,6 +106,9 @@ type Cmd struct {
 
 // Command prepares a command. A name without a slash is searched by LookPath.
 func Command(name string, arg ...string) *Cmd {
+	if !asm.Supported {
+		return standardOf(osexec.Command(name, arg...))
+	}
 	c := &Cmd{Path: name, Args: slices.Concat([]string{name}, arg)}
 	if filepath.Base(name) == name {
 		path, err := LookPath(name)
@@ -115,6 +123,9 @@ func Command(name string, arg ...string) *Cmd {
 // CommandContext prepares a command that is killed, or what else Cancel does,
 // when the context ends before it.
 func CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
+	if !asm.Supported {
+		return standardOf(osexec.CommandContext(ctx, name, arg...))
+	}
 	if ctx == nil {
 		panic("nil Context")
 	}
@@ -126,6 +137,9 @@ func CommandContext(ctx context.Context, name string, arg ...string) *Cmd {
 
 // String is the command for people to read, with no quotes.
 func (c *Cmd) String() string {
+	if !asm.Supported {
+		return c.prepared().String()
+	}
 	if c.Err != nil {
 		return strings.Join(c.Args, " ")
 	}
@@ -134,6 +148,9 @@ func (c *Cmd) String() string {
 
 // Environ is the environment that the command would get now.
 func (c *Cmd) Environ() []string {
+	if !asm.Supported {
+		return c.prepared().Environ()
+	}
 	env, _ := c.environ()
 	if env == nil {
 		env = os.Environ()
@@ -143,6 +160,9 @@ func (c *Cmd) Environ() []string {
 
 // Run starts the command and waits for it.
 func (c *Cmd) Run() error {
+	if !asm.Supported {
+		return c.do((*osexec.Cmd).Run)
+	}
 	if err := c.Start(); err != nil {
 		return err
 	}
@@ -153,6 +173,9 @@ func (c *Cmd) Run() error {
 // ExitError has the beginning and the end of its standard error, if that was
 // not set.
 func (c *Cmd) Output() ([]byte, error) {
+	if !asm.Supported {
+		return doFor(c, (*osexec.Cmd).Output)
+	}
 	if c.Stdout != nil {
 		return nil, errors.New("exec: Stdout already set")
 	}
@@ -173,6 +196,9 @@ func (c *Cmd) Output() ([]byte, error) {
 // CombinedOutput runs the command and gives what it wrote to its standard
 // output and its standard error.
 func (c *Cmd) CombinedOutput() ([]byte, error) {
+	if !asm.Supported {
+		return doFor(c, (*osexec.Cmd).CombinedOutput)
+	}
 	if c.Stdout != nil {
 		return nil, errors.New("exec: Stdout already set")
 	}

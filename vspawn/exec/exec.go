@@ -11,7 +11,8 @@
 //	cmd.Attr = &vspawn.Attr{Setsid: true, Nice: vspawn.Ptr(10)}
 //	err := cmd.Run()
 //
-// What differs on Linux on amd64, arm64 and riscv64:
+// What differs where vspawn starts programs, on Linux and the architectures that
+// its README lists:
 //
 //   - Wait holds no thread while the command runs.
 //   - A context that ends while the command is still on its way to exec kills

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64 || riscv64)
+//go:build linux
 
 package exec
 
@@ -21,8 +21,6 @@ import (
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/tiny"
 )
-
-func TestMain(m *testing.M) { helper.Main(m) }
 
 var (
 	// say writes its arguments to its output and its error output.

@@ -1,15 +1,19 @@
-//go:build linux && (amd64 || arm64 || riscv64)
-
 package exec
 
 import (
 	"errors"
 	"io"
 	"os"
+	osexec "os/exec"
+
+	"github.com/vspawn/vspawn/asm"
 )
 
 // StdinPipe gives a pipe to the command's standard input. Wait closes it.
 func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
+	if !asm.Supported {
+		return doFor(c, (*osexec.Cmd).StdinPipe)
+	}
 	if err := c.pipeable("Stdin", c.Stdin != nil); err != nil {
 		return nil, err
 	}
@@ -25,6 +29,9 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 // StdoutPipe gives a pipe from the command's standard output. Wait closes it,
 // so what is to be read must be read before.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
+	if !asm.Supported {
+		return doFor(c, (*osexec.Cmd).StdoutPipe)
+	}
 	if err := c.pipeable("Stdout", c.Stdout != nil); err != nil {
 		return nil, err
 	}
@@ -38,6 +45,9 @@ func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 
 // StderrPipe is StdoutPipe for the command's standard error.
 func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
+	if !asm.Supported {
+		return doFor(c, (*osexec.Cmd).StderrPipe)
+	}
 	if err := c.pipeable("Stderr", c.Stderr != nil); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64 || riscv64)
+//go:build linux
 
 package exec
 
@@ -20,13 +20,16 @@ func sys(name string, set func(s *syscall.SysProcAttr)) piece {
 	return piece{name, func(_ *task, p *parts) { set(&p.SysProcAttr) }}
 }
 
-func cloneflags(name string, flags uintptr) piece {
-	return sys("Cloneflags "+name, func(s *syscall.SysProcAttr) { s.Cloneflags |= flags })
+func cloneflags(name string, flags uint64) piece {
+	return sys("Cloneflags "+name, func(s *syscall.SysProcAttr) { s.Cloneflags |= uintptr(flags) })
 }
 
-func unshareflags(name string, flags uintptr) piece {
-	return sys("Unshareflags "+name, func(s *syscall.SysProcAttr) { s.Unshareflags |= flags })
+func unshareflags(name string, flags uint64) piece {
+	return sys("Unshareflags "+name, func(s *syscall.SysProcAttr) { s.Unshareflags |= uintptr(flags) })
 }
+
+// long is a number of more than 32 bits, where an int has room for it.
+func long(n int64) int { return int(n) }
 
 func credential(name string, c syscall.Credential) piece {
 	return sys("Credential "+name, func(s *syscall.SysProcAttr) { s.Credential = &c })
@@ -98,13 +101,13 @@ var pieces = []piece{
 	sys("Setpgid missing", func(s *syscall.SysProcAttr) { s.Setpgid, s.Pgid = true, 1<<30 }),
 	sys("Setpgid negative", func(s *syscall.SysProcAttr) { s.Setpgid, s.Pgid = true, -1 }),
 	sys("Setpgid parent's", func(s *syscall.SysProcAttr) { s.Setpgid, s.Pgid = true, unix.Getpgrp() }),
-	sys("Setpgid long", func(s *syscall.SysProcAttr) { s.Setpgid, s.Pgid = true, 1<<32 }),
+	sys("Setpgid long", func(s *syscall.SysProcAttr) { s.Setpgid, s.Pgid = true, long(1<<32) }),
 
 	sys("Setctty", func(s *syscall.SysProcAttr) { s.Setctty = true }),
 	sys("Setctty nil", func(s *syscall.SysProcAttr) { s.Setctty, s.Ctty = true, 7 }),
 	sys("Setctty not there", func(s *syscall.SysProcAttr) { s.Setctty, s.Ctty = true, 1000 }),
 	sys("Setctty negative", func(s *syscall.SysProcAttr) { s.Setctty, s.Ctty = true, -1 }),
-	sys("Setctty long", func(s *syscall.SysProcAttr) { s.Setctty, s.Ctty = true, -1<<32 }),
+	sys("Setctty long", func(s *syscall.SysProcAttr) { s.Setctty, s.Ctty = true, long(-1<<32) }),
 	sys("Noctty", func(s *syscall.SysProcAttr) { s.Noctty = true }),
 	sys("Foreground", func(s *syscall.SysProcAttr) { s.Foreground = true }),
 	sys("Foreground bad", func(s *syscall.SysProcAttr) { s.Foreground, s.Ctty = true, 9999 }),
@@ -157,7 +160,7 @@ var pieces = []piece{
 	idMaps("negative", func(s *syscall.SysProcAttr) { s.UidMappings[0].HostID = -1 }),
 	idMaps("of nothing", func(s *syscall.SysProcAttr) { s.GidMappings[0].Size = 0 }),
 	idMaps("overlapping", func(s *syscall.SysProcAttr) { s.UidMappings = append(s.UidMappings, s.UidMappings...) }),
-	idMaps("long", func(s *syscall.SysProcAttr) { s.UidMappings[0].ContainerID = 1 << 32 }),
+	idMaps("long", func(s *syscall.SysProcAttr) { s.UidMappings[0].ContainerID = long(1 << 32) }),
 	sys("GidMappingsEnableSetgroups", func(s *syscall.SysProcAttr) { s.GidMappingsEnableSetgroups = true }),
 
 	sys("AmbientCaps", func(s *syscall.SysProcAttr) { s.AmbientCaps = []uintptr{10, 10, 1} }),
@@ -168,7 +171,7 @@ var pieces = []piece{
 	sys("UseCgroupFD no cgroup", func(s *syscall.SysProcAttr) { s.UseCgroupFD = true }),
 	sys("UseCgroupFD bad", func(s *syscall.SysProcAttr) { s.UseCgroupFD, s.CgroupFD = true, 9999 }),
 	sys("UseCgroupFD negative", func(s *syscall.SysProcAttr) { s.UseCgroupFD, s.CgroupFD = true, -1 }),
-	sys("UseCgroupFD long", func(s *syscall.SysProcAttr) { s.UseCgroupFD, s.CgroupFD = true, 1<<32 }),
+	sys("UseCgroupFD long", func(s *syscall.SysProcAttr) { s.UseCgroupFD, s.CgroupFD = true, long(1<<32) }),
 
 	sys("PidFD", func(s *syscall.SysProcAttr) { fd := -7; s.PidFD = &fd }),
 }

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64 || riscv64)
+//go:build linux
 
 package exec
 
@@ -72,7 +72,9 @@ var failingSettings = []setting{
 	failing("Stdout bad", func(_ *task, c commander) { set(c, "Stdout", os.NewFile(9999, "bad")) }),
 	failing("Stdin bad, Dir", func(_ *task, c commander) { set(c, "Stdin", os.NewFile(9999, "bad")); set(c, "Dir", "/") }),
 	failing("ExtraFiles far", func(_ *task, c commander) { set(c, "ExtraFiles", []*os.File{os.NewFile(1<<30, "bad")}) }),
-	failing("ExtraFiles wide", func(_ *task, c commander) { set(c, "ExtraFiles", []*os.File{os.NewFile(1<<32|9999, "bad")}) }),
+	failing("ExtraFiles wide", func(_ *task, c commander) {
+		set(c, "ExtraFiles", []*os.File{os.NewFile(uintptr(long(1<<32|9999)), "bad")})
+	}),
 }
 
 // givenSettings change what the child is given.

@@ -1,4 +1,4 @@
-//go:build linux && (amd64 || arm64 || riscv64)
+//go:build linux
 
 package exec
 
@@ -118,7 +118,7 @@ var seats = []seat{
 	}},
 	{"Setsid, Setctty long", func(d *desk, p *parts) {
 		p.Stdin = d.free.slave
-		p.SysProcAttr.Setsid, p.SysProcAttr.Setctty, p.SysProcAttr.Ctty = true, true, -1<<32
+		p.SysProcAttr.Setsid, p.SysProcAttr.Setctty, p.SysProcAttr.Ctty = true, true, long(-1<<32)
 	}},
 	{"Noctty", func(d *desk, p *parts) { p.Stdin, p.SysProcAttr.Noctty = d.own.slave, true }},
 	{"Noctty of another", func(d *desk, p *parts) { p.Stdin, p.SysProcAttr.Noctty = d.free.slave, true }},
@@ -154,7 +154,7 @@ var seats = []seat{
 		p.ExtraFiles[ownAt-3] = d.free.slave
 		p.SysProcAttr.Foreground, p.SysProcAttr.Ctty = true, ownAt
 	}},
-	{"Foreground long", func(d *desk, p *parts) { p.SysProcAttr.Foreground, p.SysProcAttr.Ctty = true, 1<<32|d.tty }},
+	{"Foreground long", func(d *desk, p *parts) { p.SysProcAttr.Foreground, p.SysProcAttr.Ctty = true, long(1<<32)|d.tty }},
 	{"Foreground of another", func(d *desk, p *parts) { p.SysProcAttr.Foreground, p.SysProcAttr.Ctty = true, int(d.free.slave.Fd()) }},
 	{"Foreground of the master", func(d *desk, p *parts) { p.SysProcAttr.Foreground, p.SysProcAttr.Ctty = true, int(d.own.master.Fd()) }},
 	{"Foreground of the child's number", func(d *desk, p *parts) {

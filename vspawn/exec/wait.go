@@ -1,43 +1,28 @@
-//go:build linux && (amd64 || arm64 || riscv64)
-
 package exec
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	"syscall"
 	"time"
+
+	"github.com/vspawn/vspawn/asm"
 )
 
 // Wait waits for the command to end, and for all of its input and output to be
 // copied. A command that did not succeed gives an [*ExitError], unlike with
 // [vspawn.Process.Wait].
 func (c *Cmd) Wait() error {
+	if !asm.Supported {
+		return c.waitStandard()
+	}
 	switch {
 	case c.Process == nil:
 		return errors.New("exec: not started")
 	case c.ProcessState != nil:
 		return errors.New("exec: Wait was already called")
 	}
-	waits := c.child != nil && held(c.Process)
-	if waits {
-		// If it fails, for want of memory, Process.Wait takes a thread, but waits.
-		c.child.WaitExit(context.Background())
-	}
-	state, err := c.Process.Wait()
-	if waits && err == syscall.EINVAL { // it was released meanwhile, which ends no wait
-		if p, findErr := os.FindProcess(c.child.Pid()); findErr == nil {
-			state, err = p.Wait()
-		}
-	}
-	if c.child != nil {
-		runtime.SetFinalizer(c.child, nil)
-		c.child.Close()
-		c.child = nil
-	}
+	state, err := c.reap()
 	c.ProcessState = state
 	if err == nil && !state.Success() {
 		err = &ExitError{ProcessState: state}
@@ -57,13 +42,6 @@ func (c *Cmd) Wait() error {
 		return v.err
 	}
 	return copyErr
-}
-
-// held tells whether the caller has not released the process. Its Pid says so as
-// well, but is no one's to read while another goroutine may.
-func held(p *os.Process) bool {
-	h, ok := any(p).(interface{ WithHandle(func(uintptr)) error }) // Go 1.26
-	return ok && h.WithHandle(func(uintptr) {}) == nil || p.Pid > 0
 }
 
 // A verdict is what came of the context's end.

@@ -1,11 +1,10 @@
-//go:build linux && (amd64 || arm64 || riscv64)
-
 package asm
 
 import _ "unsafe" // for go:linkname
 
-// Supported tells whether this architecture has a stub.
-const Supported = true
+// Supported tells whether this system and architecture have stubs:
+// asm_linux_$GOARCH.s, and their numbers in defs_linux_$GOARCH.go.
+const Supported = vforkFlags != 0
 
 // Vfork makes a child by clone(CLONE_VM|CLONE_VFORK|SIGCHLD) and returns
 // twice: 0 in the child, and in the parent, once the child has called execve
@@ -18,6 +17,8 @@ const Supported = true
 // Vfork directly: through a func value, an interface or a linkname Go goes by
 // an ABI wrapper, whose own return address lies on the shared stack, and the
 // parent then wakes up in the child's branch (golang/go#71892).
+//
+// Where Supported is false a program that calls it is not linked.
 //
 //go:noescape
 func Vfork() (r uintptr)
@@ -37,9 +38,14 @@ func spawn(p *Program) (r uintptr)
 // Only the calling thread waits. It does so in the runtime's system call
 // state, so the other goroutines and the garbage collector go on.
 //
+// It panics where Supported is false.
+//
 //go:nosplit
 //go:norace
 func Spawn(p *Program) (r uintptr) {
+	if !Supported {
+		panic("asm.Spawn: no stub for this system")
+	}
 	entersyscall()
 	r = spawn(p)
 	exitsyscall()

@@ -1,5 +1,3 @@
-//go:build linux && (amd64 || arm64 || riscv64)
-
 package exec
 
 import (
@@ -231,7 +229,7 @@ func idMap(list []syscall.SysProcIDMap) []vspawn.IDMap {
 	for i, m := range list {
 		maps[i] = vspawn.IDMap{Inside: id(m.ContainerID), Outside: id(m.HostID), Size: id(m.Size)}
 		for _, first := range []int{maps[i].Inside, maps[i].Outside} {
-			if first < 0 || maps[i].Size < 1 || first+maps[i].Size > math.MaxUint32 {
+			if first < 0 || maps[i].Size < 1 || int64(first)+int64(maps[i].Size) > math.MaxUint32 {
 				return []vspawn.IDMap{}
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/vspawn/vspawn/initramfs"
+	"github.com/vspawn/vspawn/internal/arch"
 	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/internal/usage"
 )
@@ -95,14 +96,12 @@ var (
 var configs embed.FS
 
 // Targets is the table of all targets. A new one costs a row here.
-var Targets = []Target{
+var Targets = emulated([]Target{
 	{
 		Name:    "amd64",
 		GOARCH:  "amd64",
 		Kernel:  packaged("amd64", "linux-image-cloud-amd64", magicAMD64),
 		Magic:   magicAMD64,
-		QEMU:    "qemu-system-x86_64",
-		Package: "qemu-system-x86",
 		Machine: "q35",
 		// CMPXCHG16B leaves garbage in the flags in QEMU before 8.0. A kernel
 		// that is interrupted just then dies of a double fault: with the load
@@ -127,8 +126,6 @@ var Targets = []Target{
 		GOARCH:  "arm64",
 		Kernel:  packaged("arm64", "linux-image-cloud-arm64", magicARM64),
 		Magic:   magicARM64,
-		QEMU:    "qemu-system-aarch64",
-		Package: "qemu-system-arm",
 		Machine: "virt,gic-version=3",
 		KVM:     "virt,gic-version=host",
 		// Without what is slow to emulate, and nothing here is about: signed
@@ -150,8 +147,6 @@ var Targets = []Target{
 		GOARCH:   "riscv64",
 		Kernel:   packaged("riscv64", "linux-image-riscv64", magicRISCV64),
 		Magic:    magicRISCV64,
-		QEMU:     "qemu-system-riscv64",
-		Package:  "qemu-system-riscv|qemu-system-misc",
 		Machine:  "virt",
 		CPU:      "rv64",
 		Accel:    "tcg",
@@ -171,6 +166,15 @@ var Targets = []Target{
 		Name:  "riscv64-nommu-sbi",
 		Extra: true, // the same kernel in supervisor mode, under OpenSBI
 	}, "kernel/riscv64-nommu.config", "kernel/riscv64-nommu-sbi.config"),
+})
+
+// emulated gives rows the emulator of their architecture.
+func emulated(rows []Target) []Target {
+	for i := range rows {
+		a := arch.Of(rows[i].GOARCH)
+		rows[i].QEMU, rows[i].Package = a.SystemProgram(), a.SystemPackage
+	}
+	return rows
 }
 
 // riscv64NoMMU completes the row of a machine whose kernel is made with the
@@ -192,8 +196,6 @@ func riscv64NoMMU(t Target, config ...string) Target {
 		Image:    "arch/riscv/boot/Image",
 		Magic:    t.Magic,
 	}
-	t.QEMU = "qemu-system-riscv64"
-	t.Package = "qemu-system-riscv|qemu-system-misc"
 	// Each start of a program is a copy, which is to be translated anew, and at
 	// that QEMU 7.2 is faster than 10.0 by a fifth.
 	t.OldQEMU = true

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vspawn/vspawn/internal/arch"
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/qemu"
@@ -25,10 +26,9 @@ var library = []string{"./asm", "./vspawn", "./vspawn/exec"}
 // otherSystems are where Start answers an error, and the package compiles.
 var otherSystems = []string{"darwin/arm64", "freebsd/amd64", "windows/amd64", "plan9/amd64"}
 
-// emulators run test binaries of other architectures on this kernel.
-var emulators = []struct{ goarch, program string }{
-	{"arm64", "qemu-aarch64"},
-	{"riscv64", "qemu-riscv64"},
+// emulated are the architectures whose test binaries an emulator runs on this kernel.
+func emulated() []arch.Arch {
+	return slices.DeleteFunc(arch.WithStubs(), func(a arch.Arch) bool { return a.GOARCH == runtime.GOARCH })
 }
 
 // checkSteps are those of a check. missing is for tests that run guests.
@@ -55,21 +55,21 @@ func checkSteps(sources, platforms, missing []string) []step {
 		step{name: "os/exec's own tests", args: []string{"go", "run", "./tests/osexec", "os/exec"}},
 		step{name: "test with the race detector", tool: "gcc", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", "-race"}, guests...)},
 	)
-	if runtime.GOARCH == "amd64" { // whose kernels run an architecture that vspawn has nothing for
+	if runtime.GOARCH == "amd64" && !arch.Of("386").Stubs { // whose kernels run an architecture that vspawn has nothing for
 		steps = append(steps, step{
 			name: "test of vspawn/exec as os/exec",
 			env:  []string{"GOARCH=386", "CGO_ENABLED=0"},
 			args: []string{"go", "test", "./vspawn/exec"},
 		})
 	}
-	for _, e := range emulators {
+	for _, a := range emulated() {
 		steps = append(steps, step{
-			name: "test under " + e.program,
-			tool: e.program,
+			name: "test under " + a.User(),
+			tool: a.User(),
 			// GLib before 2.76 keeps blocks under locks that a fork may find
 			// taken, and qemu makes a fork of every vfork.
-			env:  []string{"GOARCH=" + e.goarch, "CGO_ENABLED=0", "G_SLICE=always-malloc"},
-			args: append([]string{"go", "test", "-exec", e.program}, guests...),
+			env:  []string{"GOARCH=" + a.GOARCH, "CGO_ENABLED=0", "G_SLICE=always-malloc"},
+			args: append([]string{"go", "test", "-exec", a.User()}, guests...),
 		})
 	}
 	return steps
@@ -85,7 +85,7 @@ func check(ctx context.Context, o *options, out *os.File) error {
 	}
 	var missed []string
 	os.Remove(checkReport)
-	if err := install(ctx, append(qemu.Tools(targets), hostTools...), out); err != nil {
+	if err := install(ctx, append(qemu.Tools(targets), hostTools()...), out); err != nil {
 		missed = append(missed, err.Error())
 	}
 	// Package qemu's tests have kernels made if need be, which may take longer

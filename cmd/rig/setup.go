@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vspawn/vspawn/internal/arch"
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/supply"
 	"github.com/vspawn/vspawn/internal/usage"
@@ -16,16 +17,20 @@ import (
 )
 
 // hostTools are what make test needs beside the guests' tools.
-var hostTools = []host.Tool{
-	{Program: "qemu-aarch64", Package: "qemu-user"},
-	{Program: "qemu-riscv64", Package: "qemu-user"},
-	{Program: "gcc", Package: "gcc"}, // with libc6-dev: for go test -race
-	{Program: "/usr/include/stdlib.h", Package: "libc6-dev"},
-	{Program: "gpg", Package: "gpg"}, // for the tests' own mirror
+func hostTools() []host.Tool {
+	var tools []host.Tool
+	for _, a := range emulated() {
+		tools = append(tools, host.Tool{Program: a.User(), Package: arch.UserPackage})
+	}
+	return append(tools,
+		host.Tool{Program: "gcc", Package: "gcc"}, // with libc6-dev: for go test -race
+		host.Tool{Program: "/usr/include/stdlib.h", Package: "libc6-dev"},
+		host.Tool{Program: "gpg", Package: "gpg"}, // for the tests' own mirror
+	)
 }
 
 func setup(ctx context.Context, o *options, out *os.File) error {
-	tools := append(qemu.Tools(o.targets), hostTools...)
+	tools := append(qemu.Tools(o.targets), hostTools()...)
 	for _, t := range o.targets {
 		if _, given := o.kernels[t.Name]; !given {
 			tools = append(tools, t.Kernel.Tools()...)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/vspawn/vspawn/internal/arch"
 	"github.com/vspawn/vspawn/internal/gobuild/gocmd"
 	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/nommu"
@@ -20,8 +21,10 @@ var Flags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
 
 // Env is the part of `go env` that decides about what is built.
 type Env struct {
-	GOVERSION, GOROOT, GOMOD                                              string
-	GOARCH, GOAMD64, GOARM64, GORISCV64, GOEXPERIMENT, GOFIPS140, GOFLAGS string
+	GOVERSION, GOROOT, GOMOD                 string
+	GOARCH, GOEXPERIMENT, GOFIPS140, GOFLAGS string
+
+	Variable string // that the architecture has of its own, such as "GOARM64=v8.0"
 }
 
 // Env asks the go command for it.
@@ -33,6 +36,13 @@ func (t *Toolchain) Env(ctx context.Context) (*Env, error) {
 	e := new(Env)
 	if err := json.Unmarshal(out, e); err != nil {
 		return nil, fmt.Errorf("output of go env: %w", err)
+	}
+	if name := arch.Of(e.GOARCH).Variable; name != "" {
+		all := map[string]string{}
+		if err := json.Unmarshal(out, &all); err != nil {
+			return nil, fmt.Errorf("output of go env: %w", err)
+		}
+		e.Variable = name + "=" + all[name]
 	}
 	return e, nil
 }

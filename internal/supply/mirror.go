@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vspawn/vspawn/internal/arch"
 	"github.com/vspawn/vspawn/internal/host"
 	"github.com/vspawn/vspawn/internal/usage"
 )
@@ -147,13 +148,4 @@ func debootstrapMirror(path string) string {
 	return ""
 }
 
-// debianNames are the architectures that Debian and Go call otherwise.
-var debianNames = map[string]string{
-	"386":      "i386",
-	"arm":      "armhf",
-	"mips64le": "mips64el",
-	"mipsle":   "mipsel",
-	"ppc64le":  "ppc64el",
-}
-
-func debianArch(goarch string) string { return cmp.Or(debianNames[goarch], goarch) }
+func debianArch(goarch string) string { return arch.Of(goarch).Debian }

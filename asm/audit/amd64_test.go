@@ -7,7 +7,7 @@ import (
 	"golang.org/x/arch/x86/x86asm"
 )
 
-var amd64 = &architecture{
+var _ = add(&architecture{
 	name: "amd64",
 	decode: func(code []byte) (op, error) {
 		inst, err := x86asm.Decode(code, 64)
@@ -43,10 +43,11 @@ var amd64 = &architecture{
 		}
 		return o, nil
 	},
+	g:     regexp.MustCompile(`\bR14[LWB]?\b`),
 	sp:    regexp.MustCompile(`\b[RE]?SPL?\b`),
 	child: regexp.MustCompile(`\b([RE]?[SB]PL?|R14[LWB]?)\b`),
 	lost:  regexp.MustCompile(`^(RAX|RCX|R11)$`),
-}
+})
 
 // operand names what is pushed or popped.
 func operand(inst x86asm.Inst) string {

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/arch/arm64/arm64asm"
 )
 
-var arm64 = &architecture{
+var _ = add(&architecture{
 	name: "arm64",
 	decode: func(code []byte) (op, error) {
 		inst, err := arm64asm.Decode(code)
@@ -42,7 +42,8 @@ var arm64 = &architecture{
 		}
 		return o, nil
 	},
+	g:     regexp.MustCompile(`\b[XW]28\b`),
 	sp:    regexp.MustCompile(`\bW?SP\b`),
 	child: regexp.MustCompile(`\b(W?SP|[XW](28|29|30))\b`),
 	link:  regexp.MustCompile(`\b[XW]30\b`),
-}
+})

@@ -7,7 +7,13 @@ import (
 	"slices"
 )
 
-var architectures = []*architecture{amd64, arm64, riscv64}
+// architectures are those that a file here has added.
+var architectures []*architecture
+
+func add(a *architecture) bool {
+	architectures = append(architectures, a)
+	return true
+}
 
 // An architecture is what the audit needs to know of one.
 type architecture struct {
@@ -17,9 +23,9 @@ type architecture struct {
 	// Registers as op.text spells them. The child of spawn must leave alone
 	// the stack pointer, whatever else points into the stack or to g, and
 	// the link register.
-	sp, child *regexp.Regexp
-	link      *regexp.Regexp // holds the return address; nil if the stack does
-	lost      *regexp.Regexp // what a system call may destroy
+	g, sp, child *regexp.Regexp
+	link         *regexp.Regexp // holds the return address; nil if the stack does
+	lost         *regexp.Regexp // what a system call may destroy
 }
 
 // An op is an instruction.

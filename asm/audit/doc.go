@@ -4,6 +4,6 @@
 // memory while the child runs. It has tests only, and runs on the host for
 // every architecture.
 //
-// A new architecture is one file, with a row for the table in audit_test.go,
-// and one file of bad stubs in testdata/bad.
+// A new architecture is one file with its decoder, and one file of bad stubs in
+// testdata/bad.
 package audit

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/arch/riscv64/riscv64asm"
 )
 
-var riscv64 = &architecture{
+var _ = add(&architecture{
 	name: "riscv64",
 	decode: func(code []byte) (op, error) {
 		inst, err := riscv64asm.Decode(code)
@@ -42,7 +42,8 @@ var riscv64 = &architecture{
 		}
 		return o, nil
 	},
+	g:     regexp.MustCompile(`\bx27\b`),
 	sp:    regexp.MustCompile(`\bx2\b`),
 	child: regexp.MustCompile(`\b(x1|x2|x27)\b`),
 	link:  regexp.MustCompile(`\bx1\b`),
-}
+})

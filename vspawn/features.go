@@ -1,10 +1,13 @@
 package vspawn
 
-import "errors"
+import (
+	"errors"
+	"runtime"
+)
 
 // errUnsupported is why nothing starts where there is no stub.
 var errUnsupported = &Error{Step: "start", Err: errors.ErrUnsupported,
-	Hint: "vspawn needs Linux on amd64, arm64 or riscv64"}
+	Hint: "vspawn needs Linux, and has nothing for " + runtime.GOOS + "/" + runtime.GOARCH}
 
 // A FeatureSet is what this kernel, or the sandbox around it, offers.
 type FeatureSet struct {

@@ -37,9 +37,10 @@
 // cannot exist. Only the calling thread waits for the exec; other goroutines
 // and the garbage collector go on.
 //
-// It needs Linux on amd64, arm64 or riscv64; elsewhere it compiles and Start
-// answers an error. It is tested on Linux 5.10, 6.1, 6.12 and 7.2; older
-// kernels, stood in for by filters, get what they can offer: see [Features].
+// It needs Linux, on one of the architectures that the README lists; elsewhere it
+// compiles and Start answers an error. It is tested on Linux 5.10, 6.1, 6.12 and
+// 7.2; older kernels, stood in for by filters, get what they can offer: see
+// [Features].
 package vspawn
 
 import "context"

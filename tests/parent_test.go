@@ -28,6 +28,7 @@ var dyingKinds = map[string]vspawn.Attr{
 	"stopped":             {StartStopped: true},
 	"stopped, PID":        {Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, StartStopped: true},
 	"traced":              {Ptrace: true},
+	"traced, PID":         {Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, Ptrace: true},
 	"traced, Pdeathsig":   {Ptrace: true, Pdeathsig: unix.SIGKILL},
 	"Pdeathsig":           {Pdeathsig: unix.SIGKILL},
 	"Pdeathsig, PID":      {Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL},
@@ -48,12 +49,16 @@ func TestParentDiesBeforeMaps(t *testing.T) {
 }
 
 // Nor does one that is killed while a child is traced, or asks for a signal at
-// its parent's death. With Pdeathsig the programs end, too. Not so a child in a new PID
-// namespace: what it can see of its parent tells of its death a moment late, see
-// docs/security.md. TestParentDiesJustBefore has those.
+// its parent's death. With Pdeathsig the programs end, too.
 func TestParentDiesBeforeExec(t *testing.T) {
 	for _, kind := range []string{"stopped", "traced", "traced, Pdeathsig", "Pdeathsig", "Pdeathsig, stopped"} {
 		t.Run(kind, func(t *testing.T) { killParents(t, kind) })
+	}
+	for _, kind := range []string{"stopped, PID", "traced, PID", "Pdeathsig, PID"} {
+		t.Run(kind, func(t *testing.T) {
+			needUserNamespaces(t)
+			killParents(t, kind)
+		})
 	}
 }
 
@@ -70,9 +75,6 @@ func TestParentDiesJustBefore(t *testing.T) {
 			t.Run(kind+" before "+place, func(t *testing.T) {
 				if attr.Cloneflags != 0 {
 					needUserNamespaces(t)
-				}
-				if f, err := vspawn.Features(); err != nil || !f.Pidfd && place != "UIDMap" && attr.Cloneflags&unix.CLONE_NEWPID != 0 {
-					t.Skip("without pidfds (Linux 5.3) nothing tells of a parent in another PID namespace: ", err)
 				}
 				killParentAt(t, kind, place)
 			})

@@ -208,7 +208,8 @@ type Attr struct {
 	// Ptrace.
 	//
 	// A child whose parent is dead before it could ask for the signal ends. In a
-	// new PID namespace that takes a pidfd (Linux 5.3). The kernel clears the
+	// new PID namespace, where the parent has no number, it asks its parent by a
+	// socket whether it lives, and waits for the answer. The kernel clears the
 	// signal when the program is set-user-ID or has capabilities.
 	Pdeathsig syscall.Signal
 

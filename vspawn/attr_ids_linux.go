@@ -1,14 +1,10 @@
 package vspawn
 
-import (
-	"golang.org/x/sys/unix"
+import "golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/asm"
-)
-
-// addIDMaps has the child report itself on a socket and wait for the answer,
-// while a goroutine of the parent's writes the maps.
+// addIDMaps has the child ask its parent, whose answer is that the maps are written.
 func addIDMaps(c *compiler) error {
+	c.closePeer()
 	a := c.attr
 	if a.AllowSetgroups && a.GIDMap == nil {
 		return refuse("AllowSetgroups", "set without a GIDMap")
@@ -30,16 +26,7 @@ func addIDMaps(c *compiler) error {
 		}
 	}
 	c.plan.maps = newMapFiles(a)
-	word := arg{kind: argWord, val: wordSync}
-	sock := arg{kind: argSync}
-	// Its parent's death ends the wait: the child looks at the parent's pidfd, and
-	// where there is none, at the socket, of which it must not hold both ends.
-	c.plan.looks = true
-	c.op(op{field: "UIDMap", name: "close", nr: unix.SYS_CLOSE, args: []arg{{kind: argPeer}}, object: "the parent's end of the id map socket"})
-	c.op(op{field: "UIDMap", name: "write", nr: unix.SYS_WRITE, args: []arg{sock, word, dec(1)}})
-	c.op(op{field: "UIDMap", name: "ppoll", nr: unix.SYS_PPOLL, object: "the id map socket and the parent's pidfd",
-		args: []arg{{kind: argWord, val: wordPolls, show: "[{sync, POLLIN}, {parent, POLLIN}]"}, dec(2), name("NULL", 0), name("NULL", 0), dec(sigsetSize)}})
-	c.op(op{field: "UIDMap", name: "read", nr: unix.SYS_READ, args: []arg{sock, word, dec(1)}, flags: asm.Expect, want: dec(1)})
+	c.askParent("UIDMap")
 	return nil
 }
 

@@ -72,7 +72,9 @@ getuid(0x1, 0x0, 0x0, 0x0, 0x0, 0x0) /* may fail */
 setresuid(1, 1, 1)
 chdir("/d")
 prctl(PR_SET_PDEATHSIG, SIGTERM)
-ppoll({parent, POLLIN}, 1, {0, 0}, NULL, 8) = 0
+write(sync, &word0, 1)
+ppoll([{sync, POLLIN}, {parent, POLLIN}], 2, NULL, NULL, 8)
+read(sync, &word0, 1) = 1
 rt_sigprocmask(SIG_SETMASK, [HUP], NULL, 8)
 execve("/bin/true", ["true", "it"], /* 2 vars */)
 `},

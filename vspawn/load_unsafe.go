@@ -22,7 +22,7 @@ type loaded struct {
 	ops    []*op // the op behind each step
 	fixups []fixup
 	flags  uint64
-	looks  bool // the child looks at its parent's pidfd
+	asks   bool // the child asks its parent
 }
 
 // A fixup is a word of a Step that has its value only at the start: the
@@ -43,11 +43,11 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 	if err := p.checkApart(); err != nil {
 		return nil, err
 	}
-	apart := p.asksParent && bornApart()
+	apart := p.mayAsk && bornApart()
 	if l := p.ready.Load(); l != nil && l.kernel == f && !apart {
 		return l, nil
 	}
-	l := &loaded{kernel: f, flags: p.flags(f), looks: p.looks || apart}
+	l := &loaded{kernel: f, flags: p.flags(f), asks: p.asks || apart}
 	lasting := !p.writesOwnProc && !apart // does not depend on the process's present state
 	lower := p.lowersOOMScoreAdj()
 	for i := range p.ops {
@@ -57,7 +57,7 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 			if p.shares(f) {
 				l.add(o, []arg{{kind: argTop, val: uintptr(p.top)}, {val: lastDescriptor}, dec(unix.CLOSE_RANGE_UNSHARE)})
 			}
-		case o.kind == opCloseRange && p.closed(o, f, l.looks):
+		case o.kind == opCloseRange && p.closed(o, f, l.asks), o.kind == opClosePeer && !l.asks:
 		case o.kind == opCloseRange && !f.CloseRangeCloexec:
 			lasting = false
 			if err := l.closeEach(o); err != nil {
@@ -77,8 +77,9 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 			}
 		case o.kind == opLowerOOMScoreAdj && !lower || o.kind == opRaiseOOMScoreAdj && lower:
 		case o.kind == opParent && apart:
-			look := lookAtParent(o.field)
-			l.add(&look, look.args)
+			for _, o := range question(o.field) {
+				l.add(&o, o.args)
+			}
 		case o.kind == opExecFD:
 			lasting = l.addExecFD(o, p, f) && lasting
 		default:
@@ -188,7 +189,7 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report 
 		Pidfd: -1,
 		Steps: uintptr(unsafe.Pointer(unsafe.SliceData(in.steps))),
 	}
-	if l.looks {
+	if l.asks {
 		*(*unix.PollFd)(unsafe.Pointer(&prog.Words[wordPolls])) = unix.PollFd{Fd: int32(links.sync), Events: unix.POLLIN}
 		*(*unix.PollFd)(unsafe.Pointer(&prog.Words[wordParent])) = unix.PollFd{Fd: int32(links.parent), Events: unix.POLLIN}
 	}

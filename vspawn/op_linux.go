@@ -37,7 +37,8 @@ const (
 	opScheduler               // with the parent's nice value
 	opLowerOOMScoreAdj        // if the plan's is below the parent's
 	opRaiseOOMScoreAdj        // if it is not
-	opParent                  // getppid; ppoll if the child is in another PID namespace
+	opClosePeer               // close, if the child asks its parent
+	opParent                  // getppid; a question if the child is in another PID namespace
 	opNofile                  // prlimit64 with the limit that the runtime has raised, if it has
 )
 
@@ -58,7 +59,7 @@ const (
 	argWord                     // address of the Program's word val
 	argInt32                    // the same, of its low half as an int
 	argMask                     // address of the parent's own signal mask
-	argSync                     // the child's end of the id map socket
+	argSync                     // the child's end of the socket by which it asks its parent
 	argPeer                     // the parent's end of it
 	argTop                      // val, or above the socket if that lies higher
 	argNext                     // address of the next step's first argument
@@ -76,7 +77,6 @@ const (
 	wordPgid
 	wordPolls  // a pollfd of argSync, and behind it
 	wordParent // one of the parent's pidfd
-	wordNoTime // a timespec of two words
 )
 
 func dec(v int) arg                   { return arg{val: uintptr(v)} }

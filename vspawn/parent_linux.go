@@ -3,7 +3,6 @@ package vspawn
 import (
 	"errors"
 	"os"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -13,23 +12,60 @@ import (
 // addParentLives has the child end if its parent is dead. Behind a
 // PR_SET_PDEATHSIG that leaves no gap: who dies later sends the signal.
 //
-// In a new PID namespace the parent has no number. There the child looks at its
-// pidfd; without one (before Linux 5.3, or where a sandbox refuses it) at
-// nothing. So it does if it is the thread that has a new one for its children.
+// In a new PID namespace the parent has no number. There the child asks it: a
+// parent that answers lives. So it does if its parent is a thread that has a new
+// PID namespace for its children.
 func addParentLives(c *compiler, field string) {
-	if c.attr.Cloneflags&unix.CLONE_NEWPID == 0 {
-		c.plan.asksParent = true
-		c.op(op{kind: opParent, field: field, name: "getppid", nr: unix.SYS_GETPPID, flags: asm.Expect, want: dec(os.Getpid())})
+	if c.attr.Cloneflags&unix.CLONE_NEWPID != 0 {
+		c.askParent(field)
 		return
 	}
-	c.plan.looks = true
-	c.op(lookAtParent(field))
+	c.plan.mayAsk = true
+	c.op(op{kind: opParent, field: field, name: "getppid", nr: unix.SYS_GETPPID, flags: asm.Expect, want: dec(os.Getpid())})
 }
 
-func lookAtParent(field string) op {
-	return op{field: field, name: "ppoll", nr: unix.SYS_PPOLL, object: "the parent's pidfd", flags: asm.Expect,
-		args: []arg{{kind: argWord, val: wordParent, show: "{parent, POLLIN}"}, dec(1),
-			{kind: argWord, val: wordNoTime, show: "{0, 0}"}, name("NULL", 0), dec(sigsetSize)}}
+// askParent has the child ask its parent, and wait for the answer.
+func (c *compiler) askParent(field string) {
+	c.plan.asks = true
+	for _, o := range question(field) {
+		c.op(o)
+	}
+}
+
+// question are the child's calls: a byte to the parent, and one back. The wait ends
+// with the parent: its pidfd says so, and where there is none (before Linux 5.3, or
+// where a sandbox refuses it) the socket, if no other child holds the parent's end of
+// it. To look at the pidfd alone would not do: the kernel gives the children of a
+// dying process away first (kernel/exit.c, exit_notify).
+func question(field string) []op {
+	word, sock, null := arg{kind: argWord, val: wordSync}, arg{kind: argSync}, name("NULL", 0)
+	return []op{
+		{field: field, name: "write", nr: unix.SYS_WRITE, args: []arg{sock, word, dec(1)}},
+		{field: field, name: "ppoll", nr: unix.SYS_PPOLL, object: "the parent's answer, and its pidfd",
+			args: []arg{{kind: argWord, val: wordPolls, show: "[{sync, POLLIN}, {parent, POLLIN}]"}, dec(2), null, null, dec(sigsetSize)}},
+		{field: field, name: "read", nr: unix.SYS_READ, args: []arg{sock, word, dec(1)}, flags: asm.Expect, want: dec(1)},
+	}
+}
+
+// closePeer closes the child's copy of the parent's end of the socket, so that its end
+// is seen. That is early: a step of Files may give something else its number.
+func (c *compiler) closePeer() {
+	switch a := c.attr; {
+	case a.UIDMap != nil:
+		c.plan.asksFor = "UIDMap"
+	case a.GIDMap != nil:
+		c.plan.asksFor = "GIDMap"
+	case a.Pdeathsig != 0:
+		c.plan.asksFor = "Pdeathsig"
+	case a.Ptrace:
+		c.plan.asksFor = "Ptrace"
+	case a.StartStopped:
+		c.plan.asksFor = "StartStopped"
+	default:
+		return
+	}
+	c.op(op{kind: opClosePeer, field: c.plan.asksFor, name: "close", nr: unix.SYS_CLOSE,
+		args: []arg{{kind: argPeer}}, object: "the parent's end of the socket"})
 }
 
 // bornApart tells whether this thread's children are born in another PID namespace
@@ -47,7 +83,7 @@ func bornApart() bool {
 // links are descriptors that a child uses on its way, and the plan does not
 // know. -1 is none, which is what ppoll passes over.
 type links struct {
-	sync   int // its end of the id map socket
+	sync   int // its end of the socket by which it asks its parent
 	peer   int // our end of it
 	parent int // our pidfd
 }
@@ -57,32 +93,16 @@ var noLinks = links{-1, -1, -1}
 // top is above all that the child needs.
 func (l links) top() int { return max(l.sync, l.peer, l.parent) + 1 }
 
-// openParent opens the pidfd, at a number to which no step of the plan's gives
-// something else. Where there are no pidfds the child has to do without.
-func (l *links) openParent(p *Plan, looks bool, low *lowCopies) error {
-	if !looks {
-		return nil
-	}
+// openParent opens the pidfd. Where there are none the child has to do without.
+func (l *links) openParent(p *Plan, low *lowCopies) error {
 	fd, err := unix.PidfdOpen(os.Getpid(), 0)
 	if err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM {
 		return &Error{Step: "pidfd_open", Object: "this process", Err: err}
 	}
-	if err != nil {
-		return nil
+	if err == nil {
+		l.parent, err = p.keepClear(fd, low)
+		return err
 	}
-	above := p.top + p.spares
-	if low != nil && low.spares != nil { // the parent holds numbers for them
-		above = 3
-	}
-	if fd >= above && !slices.Contains(p.numbers, fd) {
-		l.parent = fd
-		return nil
-	}
-	defer unix.Close(fd)
-	if fd, err = p.dupUnnamed(fd, above); err != nil {
-		return &Error{Step: "fcntl", Object: "F_DUPFD_CLOEXEC", Err: err}
-	}
-	l.parent = fd
 	return nil
 }
 

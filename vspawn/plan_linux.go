@@ -55,11 +55,12 @@ type compiled struct {
 	apart []apartness // to be seen to before each start
 	byPid string      // the field of a process that Setns names, or ""
 
-	maps       []mapFile  // written by the parent while the child waits
-	looks      bool       // the child looks whether its parent lives, by a pidfd
-	asksParent bool       // or by its number, where it has one
-	mask       *uint64    // of a traced child's program; nil is the parent's thread's
-	files      []*os.File // kept open
+	maps    []mapFile  // written by the parent while the child waits
+	asks    bool       // the child asks its parent: for the maps, or whether it lives
+	mayAsk  bool       // it does so where its parent has no number
+	asksFor string     // the first field for which it does, or may
+	mask    *uint64    // of a traced child's program; nil is the parent's thread's
+	files   []*os.File // kept open
 
 	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
 }
@@ -122,7 +123,7 @@ func (p *Plan) line(o *op) string {
 		return ""
 	case o.kind == opUnshareFiles:
 		return o.name + "(" + itoa(p.top) + ", " + arg{val: lastDescriptor}.String() + ", CLOSE_RANGE_UNSHARE)"
-	case o.kind == opCloseRange && p.closed(o, full, p.looks):
+	case o.kind == opCloseRange && p.closed(o, full, p.asks), o.kind == opClosePeer && !p.asks:
 		return ""
 	case o.kind == opNofile && !raisedNofile():
 		return ""
@@ -153,11 +154,10 @@ func (p *Plan) flags(f *FeatureSet) uint64 {
 // costs the same however many descriptors are open.
 func (p *Plan) shares(f *FeatureSet) bool { return f.CloseRangeUnshare && !p.ownTable }
 
-// closed tells whether o has nothing left to close after opUnshareFiles. The
-// id map socket and the parent's pidfd, which the plan does not know, may lie
-// above top.
-func (p *Plan) closed(o *op, f *FeatureSet, looks bool) bool {
-	return p.shares(f) && !looks && int(o.args[0].val) >= p.top
+// closed tells whether o has nothing left to close after opUnshareFiles. What a
+// child asks its parent by, which the plan does not know, may lie above top.
+func (p *Plan) closed(o *op, f *FeatureSet, asks bool) bool {
+	return p.shares(f) && !asks && int(o.args[0].val) >= p.top
 }
 
 // cloneFlagNames are the flags that a plan can have.

@@ -101,6 +101,32 @@ func (p *Plan) asideBoth(pair *[2]int) (err error) {
 	return err
 }
 
+// keepClear moves a descriptor of the start's own to a number to which no step of the
+// plan's gives something else, so that the child has it to its end. It is closed if
+// that fails. low tells where the spare numbers are.
+func (p *Plan) keepClear(fd int, low *lowCopies) (int, error) {
+	above := p.top + p.spares
+	if low != nil && low.spares != nil { // the parent holds them
+		above = 3
+	}
+	if fd >= above && !slices.Contains(p.numbers, fd) {
+		return fd, nil
+	}
+	defer unix.Close(fd)
+	moved, err := p.dupUnnamed(fd, above)
+	if err == unix.EINVAL || err == unix.EMFILE { // below them it is as good
+		moved, err = p.dupUnnamed(fd, 3)
+	}
+	if err == nil && moved >= p.top && moved < above {
+		unix.Close(moved)
+		err = unix.EMFILE
+	}
+	if err != nil {
+		return -1, &Error{Step: "fcntl", Object: "F_DUPFD_CLOEXEC", Err: err}
+	}
+	return moved, nil
+}
+
 // closedSince is why there is no child where its own pidfd has got the number of a
 // descriptor of the parent's that the plan names: the child took the one for the other.
 func closedSince(fd int) error {

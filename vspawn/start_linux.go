@@ -79,8 +79,8 @@ type launch struct {
 	in    *instance
 	low   *lowCopies
 	links links
-	maps  *mapWriter // nil without id maps
-	begun bool       // and at work
+	talk  *answerer // nil if the child asks nothing
+	begun bool      // and at work
 	hold  hold
 
 	// The pipe of a child that shares no memory: ours, and the child's end or -1.
@@ -88,7 +88,7 @@ type launch struct {
 	report int
 
 	killed   bool  // by the end of the context
-	mapErr   error // no maps were written
+	talkErr  error // the child got no answer
 	traceErr error // it was not brought to its stop, and is dead
 }
 
@@ -124,13 +124,10 @@ func (s *launch) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if s.Plan.maps != nil {
-		if s.maps, err = newMapWriter(s.Plan, &s.links); err != nil {
+	if l.asks {
+		if s.talk, err = newAnswerer(s.Plan, &s.links, s.low); err != nil {
 			return err
 		}
-	}
-	if err := s.links.openParent(s.Plan, l.looks, s.low); err != nil {
-		return err
 	}
 	if !s.f.SharedMemory {
 		if s.reader, s.report, err = s.reportPipe(); err != nil {
@@ -151,8 +148,8 @@ func (s *launch) close() {
 	if s.reader != nil {
 		s.reader.Close()
 	}
-	if s.maps != nil && !s.begun {
-		s.maps.sock.Close()
+	if s.talk != nil && !s.begun {
+		s.talk.sock.Close()
 	}
 	s.links.close()
 	s.low.giveBack()
@@ -169,9 +166,9 @@ func (s *launch) closeReport() {
 // never born.
 func (s *launch) run(ctx context.Context) (r uintptr) {
 	s.hold = dumpable.enter(s.Plan, s.f)
-	if s.maps != nil {
-		s.begun, s.maps.hold = true, s.hold
-		go s.maps.run(s.in)
+	if s.talk != nil {
+		s.begun, s.talk.hold = true, s.hold
+		go s.talk.run(s.in)
 	}
 	stop := killOnDone(ctx, s.Plan, s.f, s.in)
 	underWay.Add(1)
@@ -189,9 +186,9 @@ func (s *launch) run(ctx context.Context) (r uintptr) {
 		s.in.readReport(s.reader) // returns once the child has exec'd or died
 	}
 	s.killed = stop()
-	if s.maps != nil {
-		s.mapErr = s.maps.finish()
-		s.hold = s.maps.hold
+	if s.talk != nil {
+		s.talkErr = s.talk.finish()
+		s.hold = s.talk.hold
 	}
 	return r
 }
@@ -209,8 +206,8 @@ func (s *launch) result(ctx context.Context) (*Process, error) {
 	switch {
 	case s.killed:
 		err = in.stepError(in.prog.At, context.Cause(ctx))
-	case s.mapErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected):
-		err = s.mapErr // the child got no maps; else it was dead before they were written
+	case s.talkErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected):
+		err = s.talkErr // else the child was dead before it could be answered
 	case in.prog.Failed != 0:
 		err = in.stepError(in.prog.Failed, in.failure())
 	case closed:

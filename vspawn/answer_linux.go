@@ -1,0 +1,80 @@
+package vspawn
+
+import (
+	"errors"
+	"io"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// An answerer answers what a child asks on its way: the first time its id maps are
+// written, if it is to have any; and any answer says that its parent lives. The thread
+// that made the child waits for it in turn, so this is a goroutine's work.
+type answerer struct {
+	plan *Plan
+	sock *os.File // our end
+	done chan error
+	over atomic.Bool // the child waits no more
+	hold hold        // of the dumpable flag
+}
+
+// newAnswerer opens what the child asks by. Neither end of the socket blocks: ours is
+// the poller's, and the child waits by ppoll.
+func newAnswerer(p *Plan, l *links, low *lowCopies) (*answerer, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, &Error{Step: "socketpair", Field: p.asksFor, Err: err}
+	}
+	if err := p.asideBoth(&pair); err != nil {
+		return nil, err
+	}
+	if l.sync, err = p.keepClear(pair[1], low); err == nil {
+		err = l.openParent(p, low)
+	}
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	l.peer = pair[0]
+	return &answerer{plan: p, sock: os.NewFile(uintptr(pair[0]), "socket of a child"), done: make(chan error, 1)}, nil
+}
+
+// run answers until finish. If it can't, the child reads an end instead.
+func (a *answerer) run(in *instance) {
+	a.done <- func() error {
+		defer a.hangUp()
+		var b [1]byte
+		for first := true; ; first = false {
+			if n, err := a.sock.Read(b[:]); n == 0 && errors.Is(err, io.EOF) {
+				return nil // if the child has died, its error says more
+			} else if n == 0 {
+				return &Error{Step: "read", Field: a.plan.asksFor, Object: "the child's question", Err: errors.Unwrap(err)}
+			}
+			if first && a.plan.maps != nil {
+				if err := a.writeMaps(in); err != nil {
+					return err
+				}
+			}
+			a.sock.Write(b[:]) // if the child is gone, its own error says more
+		}
+	}()
+}
+
+// finish ends run, also if no child ever asked.
+func (a *answerer) finish() error {
+	a.over.Store(true)
+	a.hangUp()
+	err := <-a.done
+	a.sock.Close()
+	return err
+}
+
+// hangUp wakes whoever reads at either end. To close our end would not do: another
+// child on its way may have a copy of it.
+func (a *answerer) hangUp() {
+	if c, err := a.sock.SyscallConn(); err == nil {
+		c.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+}

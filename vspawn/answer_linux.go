@@ -47,9 +47,11 @@ func (a *answerer) run(in *instance) {
 		defer a.hangUp()
 		var b [1]byte
 		for first := true; ; first = false {
-			if n, err := a.sock.Read(b[:]); n == 0 && errors.Is(err, io.EOF) {
+			n, err := a.sock.Read(b[:])
+			if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
 				return nil // if the child has died, its error says more
-			} else if n == 0 {
+			}
+			if n == 0 {
 				return &Error{Step: "read", Field: a.plan.asksFor, Object: "the child's question", Err: errors.Unwrap(err)}
 			}
 			if first && a.plan.maps != nil {
@@ -65,16 +67,15 @@ func (a *answerer) run(in *instance) {
 // finish ends run, also if no child ever asked.
 func (a *answerer) finish() error {
 	a.over.Store(true)
-	a.hangUp()
-	err := <-a.done
 	a.sock.Close()
-	return err
+	return <-a.done
 }
 
-// hangUp wakes whoever reads at either end. To close our end would not do: another
-// child on its way may have a copy of it.
+// hangUp ends the child's wait. To close our end alone would not do: another child on
+// its way may have a copy of it.
 func (a *answerer) hangUp() {
 	if c, err := a.sock.SyscallConn(); err == nil {
 		c.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	}
+	a.sock.Close()
 }

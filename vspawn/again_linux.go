@@ -124,18 +124,18 @@ func (p *Plan) leaves(err error) bool {
 			return false // it came no further
 		case strings.HasPrefix(o.field, "Syscalls["), o.field == "ControllingTTY": // a leader's end hangs the terminal up
 			return true
-		case o.nr == unix.SYS_UNSHARE:
+		case o.call == sysUnshare:
 			elsewhere = elsewhere || o.args[0].val&unix.CLONE_NEWNS != 0
 			moved = true
-		case o.nr == unix.SYS_MOUNT && strings.HasPrefix(o.field, "Mounts") && !elsewhere, o.nr == unix.SYS_PIVOT_ROOT && !elsewhere:
+		case o.call == sysMount && strings.HasPrefix(o.field, "Mounts") && !elsewhere, o.call == sysPivotRoot && !elsewhere:
 			return true
-		case o.nr == unix.SYS_SETNS:
+		case o.call == sysSetns:
 			flags := o.args[1].val
 			elsewhere = elsewhere && flags != 0 && flags&unix.CLONE_NEWNS == 0
 			moved = true
-		case o.nr == unix.SYS_CHROOT, o.nr == unix.SYS_CHDIR, o.nr == unix.SYS_FCHDIR:
+		case o.call == sysChroot, o.call == sysChdir, o.call == sysFchdir:
 			moved = true
-		case o.nr == unix.SYS_OPENAT && strings.HasPrefix(o.field, "Files[") && opened(o, moved):
+		case o.call == sysOpenat && strings.HasPrefix(o.field, "Files[") && opened(o, moved):
 			return true
 		}
 	}

@@ -51,7 +51,7 @@ func addGroups(c *compiler) error {
 		list[i] = uint32(g)
 	}
 	c.plan.credentials = true
-	c.op(op{field: "Groups", name: "setgroups", nr: sysSetgroups, args: []arg{dec(len(list)), {val: c.mem.words32(list), show: list}}, object: a.Groups})
+	c.op(op{field: "Groups", call: sysSetgroups, args: []arg{dec(len(list)), {val: c.mem.words32(list), show: list}}, object: a.Groups})
 	return nil
 }
 
@@ -68,6 +68,6 @@ func (c *compiler) setgroupsDenied() bool {
 	return a.Cloneflags&unix.CLONE_NEWUSER != 0 && !a.AllowSetgroups
 }
 
-func addGID(c *compiler) error { return c.id("GID", "setresgid", sysSetresgid, c.attr.GID) }
+func addGID(c *compiler) error { return c.id("GID", sysSetresgid, c.attr.GID) }
 
-func addUID(c *compiler) error { return c.id("UID", "setresuid", sysSetresuid, c.attr.UID) }
+func addUID(c *compiler) error { return c.id("UID", sysSetresuid, c.attr.UID) }

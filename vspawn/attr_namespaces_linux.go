@@ -17,7 +17,7 @@ func addSetns(c *compiler) error {
 		if n.Flags == 0 && n.Pid == 0 && c.changesNamespaces() {
 			n.Flags = kindOf(n.FD) // so that the kernel takes no other for it
 		}
-		setns := op{field: field, name: "setns", nr: unix.SYS_SETNS, object: namespaceText(n)}
+		setns := op{field: field, call: sysSetns, object: namespaceText(n)}
 		flags := name(namespaceNames(n.Flags), n.Flags)
 		switch {
 		case !kernelInt(n.Pid):
@@ -30,7 +30,7 @@ func addSetns(c *compiler) error {
 			return refuse(field, "Flags have to say which namespaces of pid %d", n.Pid)
 		default:
 			c.plan.byPid = field
-			c.op(op{field: field, name: "pidfd_open", nr: unix.SYS_PIDFD_OPEN, args: []arg{dec(n.Pid), dec(0)}, out: arg{kind: argNext}, object: namespaceText(n)})
+			c.op(op{field: field, call: sysPidfdOpen, args: []arg{dec(n.Pid), dec(0)}, out: arg{kind: argNext}, object: namespaceText(n)})
 			setns.args = []arg{{kind: argResult}, flags}
 		}
 		c.op(setns)
@@ -63,7 +63,7 @@ func addUnshare(c *compiler) error {
 	if flags == 0 {
 		return nil
 	}
-	c.op(op{field: "Unshareflags", name: "unshare", nr: unix.SYS_UNSHARE, args: []arg{name(namespaceNames(flags), flags)}})
+	c.op(op{field: "Unshareflags", call: sysUnshare, args: []arg{name(namespaceNames(flags), flags)}})
 	if flags&unix.CLONE_NEWUSER != 0 {
 		c.plan.credentials = true
 	}
@@ -81,7 +81,7 @@ func addHostname(c *compiler) error {
 	if err := c.apart("Hostname", unix.CLONE_NEWUTS, "it would be the whole machine's"); err != nil {
 		return err
 	}
-	c.op(op{field: "Hostname", name: "sethostname", nr: unix.SYS_SETHOSTNAME, args: []arg{c.str(h), dec(len(h))}, object: h})
+	c.op(op{field: "Hostname", call: sysSethostname, args: []arg{c.str(h), dec(len(h))}, object: h})
 	return nil
 }
 
@@ -125,7 +125,7 @@ func (c *compiler) mount(field string, m Mount) {
 		}
 		return c.str(s)
 	}
-	c.op(op{field: field, name: "mount", nr: unix.SYS_MOUNT, object: m.Target,
+	c.op(op{field: field, call: sysMount, object: m.Target,
 		args: []arg{str(m.Source), str(m.Target), str(m.Type), name(hex(m.Flags), m.Flags), str(m.Data)}})
 }
 
@@ -137,9 +137,9 @@ func addPivotRoot(c *compiler) error {
 		return nil
 	}
 	here := c.str(".")
-	c.op(op{field: "PivotRoot", name: "chdir", nr: unix.SYS_CHDIR, args: []arg{c.str(root)}, object: root})
-	c.op(op{field: "PivotRoot", name: "pivot_root", nr: unix.SYS_PIVOT_ROOT, args: []arg{here, here}, object: root})
-	c.op(op{field: "PivotRoot", name: "umount2", nr: unix.SYS_UMOUNT2, args: []arg{here, name("MNT_DETACH", unix.MNT_DETACH)}, object: "the old root"})
-	c.path("PivotRoot", "chdir", unix.SYS_CHDIR, "/")
+	c.op(op{field: "PivotRoot", call: sysChdir, args: []arg{c.str(root)}, object: root})
+	c.op(op{field: "PivotRoot", call: sysPivotRoot, args: []arg{here, here}, object: root})
+	c.op(op{field: "PivotRoot", call: sysUmount2, args: []arg{here, name("MNT_DETACH", unix.MNT_DETACH)}, object: "the old root"})
+	c.path("PivotRoot", sysChdir, "/")
 	return nil
 }

@@ -50,7 +50,7 @@ func addOOMScoreAdjRaised(c *compiler) error {
 
 func (c *compiler) writeOOMScoreAdj(kind opKind) {
 	text := strconv.Itoa(c.plan.oomScoreAdj)
-	c.op(op{kind: kind, field: "OOMScoreAdj", name: "write", nr: unix.SYS_WRITE, object: ownOOMScoreAdj,
+	c.op(op{kind: kind, field: "OOMScoreAdj", call: sysWrite, object: ownOOMScoreAdj,
 		args: []arg{c.fd(c.plan.oomScoreFD), c.str(text), dec(len(text))}, flags: asm.Expect, want: dec(len(text))})
 }
 

@@ -26,7 +26,7 @@ func addScheduler(c *compiler) error {
 	case s.Policy != unix.SCHED_DEADLINE && (s.Runtime != 0 || s.Deadline != 0 || s.Period != 0):
 		return refuse("Scheduler", "Runtime, Deadline and Period are for SCHED_DEADLINE alone")
 	}
-	c.op(op{kind: opScheduler, field: "Scheduler", name: "sched_setattr", nr: unix.SYS_SCHED_SETATTR, args: []arg{dec(0), {show: *s}, dec(0)}})
+	c.op(op{kind: opScheduler, field: "Scheduler", call: sysSchedSetattr, args: []arg{dec(0), {show: *s}, dec(0)}})
 	return nil
 }
 
@@ -74,7 +74,7 @@ func addNice(c *compiler) error {
 	if *n < -20 || *n > 19 {
 		return refuse("Nice", "%d is not from -20 to 19", *n)
 	}
-	c.op(op{field: "Nice", name: "setpriority", nr: unix.SYS_SETPRIORITY, object: *n,
+	c.op(op{field: "Nice", call: sysSetpriority, object: *n,
 		args: []arg{name("PRIO_PROCESS", unix.PRIO_PROCESS), dec(0), signed(*n)}})
 	return nil
 }
@@ -88,7 +88,7 @@ func addIOPriority(c *compiler) error {
 		return refuse("IOPriority", "class %d, level %d: want 0 to 3, and 0 to 7", p.Class, p.Level)
 	}
 	const whoProcess, classShift = 1, 13 // include/uapi/linux/ioprio.h
-	c.op(op{field: "IOPriority", name: "ioprio_set", nr: unix.SYS_IOPRIO_SET, object: *p,
+	c.op(op{field: "IOPriority", call: sysIoprioSet, object: *p,
 		args: []arg{name("IOPRIO_WHO_PROCESS", whoProcess), dec(0), dec(p.Class<<classShift | p.Level)}})
 	return nil
 }
@@ -112,16 +112,15 @@ func addAffinity(c *compiler) error {
 	if mask == nil {
 		return refuse("Affinity", "empty: the child could run nowhere")
 	}
-	c.op(op{field: "Affinity", name: "sched_setaffinity", nr: unix.SYS_SCHED_SETAFFINITY, object: list,
+	c.op(op{field: "Affinity", call: sysSchedSetaffinity, object: list,
 		args: []arg{dec(0), dec(8 * len(mask)), {val: c.mem.words64(mask), show: list}}})
 	return nil
 }
 
 func addCoreSched(c *compiler) error {
 	if c.attr.CoreSched {
-		c.op(op{field: "CoreSched", name: "prctl", nr: unix.SYS_PRCTL, args: []arg{name("PR_SCHED_CORE", unix.PR_SCHED_CORE),
-			name("PR_SCHED_CORE_CREATE", unix.PR_SCHED_CORE_CREATE), dec(0),
-			name("PR_SCHED_CORE_SCOPE_THREAD_GROUP", unix.PR_SCHED_CORE_SCOPE_THREAD_GROUP), dec(0)}})
+		c.prctl("CoreSched", name("PR_SCHED_CORE", unix.PR_SCHED_CORE), name("PR_SCHED_CORE_CREATE", unix.PR_SCHED_CORE_CREATE), dec(0),
+			name("PR_SCHED_CORE_SCOPE_THREAD_GROUP", unix.PR_SCHED_CORE_SCOPE_THREAD_GROUP))
 	}
 	return nil
 }
@@ -145,14 +144,14 @@ func addPersonality(c *compiler) error {
 		if uint64(*p) >= math.MaxUint32 { // which asks for the present one
 			return refuse("Personality", "%#x is not an execution domain", *p)
 		}
-		c.op(op{field: "Personality", name: "personality", nr: unix.SYS_PERSONALITY, args: []arg{name(hex(*p), *p)}})
+		c.op(op{field: "Personality", call: sysPersonality, args: []arg{name(hex(*p), *p)}})
 	}
 	return nil
 }
 
 func addKeyring(c *compiler) error {
 	if c.attr.NewKeyring {
-		c.op(op{field: "NewKeyring", name: "keyctl", nr: unix.SYS_KEYCTL,
+		c.op(op{field: "NewKeyring", call: sysKeyctl,
 			args: []arg{name("KEYCTL_JOIN_SESSION_KEYRING", unix.KEYCTL_JOIN_SESSION_KEYRING), name("NULL", 0)}})
 	}
 	return nil
@@ -162,5 +161,5 @@ func (c *compiler) prctl(field string, args ...arg) {
 	for len(args) < 5 { // some options refuse what is not zero there
 		args = append(args, dec(0))
 	}
-	c.op(op{field: field, name: "prctl", nr: unix.SYS_PRCTL, args: args})
+	c.op(op{field: field, call: sysPrctl, args: args})
 }

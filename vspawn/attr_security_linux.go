@@ -82,7 +82,7 @@ func addCapabilities(c *compiler) error {
 			data = native.AppendUint32(data, uint32(s>>shift))
 		}
 	}
-	c.op(op{field: "Capabilities", name: "capset", nr: unix.SYS_CAPSET, object: *sets,
+	c.op(op{field: "Capabilities", call: sysCapset, object: *sets,
 		args: []arg{c.bytes(header, "{_LINUX_CAPABILITY_VERSION_3, 0}"), c.bytes(data, *sets)}})
 	for n := range 64 {
 		if a.Ambient&Caps(n) != 0 {
@@ -138,10 +138,10 @@ func addLandlock(c *compiler) error {
 		size = 24
 	}
 	attr := native.AppendUint64(native.AppendUint64(native.AppendUint64(nil, l.FS), l.Net), l.Scope)
-	ruleset := c.keep(op{field: "Landlock", name: "landlock_create_ruleset", nr: unix.SYS_LANDLOCK_CREATE_RULESET,
+	ruleset := c.keep(op{field: "Landlock", call: sysLandlockCreateRuleset,
 		args: []arg{c.bytes(attr, fmt.Sprintf("{%#x, %#x, %#x}", l.FS, l.Net, l.Scope)), dec(size), dec(0)}})
 	add := func(kind string, number uintptr, rule arg, object any) {
-		c.op(op{field: "Landlock", name: "landlock_add_rule", nr: unix.SYS_LANDLOCK_ADD_RULE, object: object,
+		c.op(op{field: "Landlock", call: sysLandlockAddRule, object: object,
 			args: []arg{c.fd(ruleset), name(kind, number), rule, dec(0)}})
 	}
 	for i, p := range l.Paths {
@@ -166,7 +166,7 @@ func addLandlock(c *compiler) error {
 		rule := native.AppendUint64(native.AppendUint64(nil, p.Allow), uint64(p.Port))
 		add("LANDLOCK_RULE_NET_PORT", ruleNetPort, c.bytes(rule, itoa(p.Port)), p.Port)
 	}
-	c.op(op{field: "Landlock", name: "landlock_restrict_self", nr: unix.SYS_LANDLOCK_RESTRICT_SELF, args: []arg{c.fd(ruleset), dec(0)}})
+	c.op(op{field: "Landlock", call: sysLandlockRestrictSelf, args: []arg{c.fd(ruleset), dec(0)}})
 	return nil
 }
 
@@ -185,7 +185,7 @@ func addSeccomp(c *compiler) error {
 		code = native.AppendUint32(code, i.K)
 	}
 	// struct sock_fprog: the length, and a pointer aligned as pointers are.
-	c.op(op{field: "Seccomp", name: "seccomp", nr: unix.SYS_SECCOMP, object: fmt.Sprintf("a filter of %d instructions", len(filter)),
+	c.op(op{field: "Seccomp", call: sysSeccomp, object: fmt.Sprintf("a filter of %d instructions", len(filter)),
 		args: []arg{name("SECCOMP_SET_MODE_FILTER", unix.SECCOMP_SET_MODE_FILTER), dec(0),
 			{val: c.mem.prog(len(filter), c.mem.bytes(code)), show: fmt.Sprintf("{len=%d}", len(filter))}}})
 	return nil

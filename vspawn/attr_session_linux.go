@@ -6,7 +6,7 @@ import (
 
 func addSetsid(c *compiler) error {
 	if c.attr.Setsid {
-		c.op(op{field: "Setsid", name: "setsid", nr: unix.SYS_SETSID})
+		c.op(op{field: "Setsid", call: sysSetsid})
 	}
 	return nil
 }
@@ -25,7 +25,7 @@ func addPgid(c *compiler) error {
 		return refuse("Pgid", "%d would be a group of the new PID namespace (CLONE_NEWPID), which has none yet: 0 makes one", *a.Pgid)
 	case a.Setsid: // done by it
 	default:
-		c.op(op{field: "Pgid", name: "setpgid", nr: unix.SYS_SETPGID, args: []arg{dec(0), dec(*a.Pgid)}})
+		c.op(op{field: "Pgid", call: sysSetpgid, args: []arg{dec(0), dec(*a.Pgid)}})
 	}
 	return nil
 }
@@ -47,13 +47,13 @@ func addTTY(c *compiler) error {
 		return refuse("Foreground", "contradicts Setsid without ControllingTTY: a new session has no terminal")
 	}
 	if a.ControllingTTY {
-		c.op(op{field: "ControllingTTY", name: "ioctl", nr: unix.SYS_IOCTL,
+		c.op(op{field: "ControllingTTY", call: sysIoctl,
 			args: []arg{dec(*a.TTY), name("TIOCSCTTY", unix.TIOCSCTTY), dec(0)}})
 	}
 	if a.Foreground {
 		// SIGTTOU, which a background process gets for this, is blocked.
-		c.op(op{field: "Foreground", name: "getpgid", nr: unix.SYS_GETPGID, args: []arg{dec(0)}, out: arg{kind: argWord, val: wordPgid}})
-		c.op(op{field: "Foreground", name: "ioctl", nr: unix.SYS_IOCTL,
+		c.op(op{field: "Foreground", call: sysGetpgid, args: []arg{dec(0)}, out: arg{kind: argWord, val: wordPgid}})
+		c.op(op{field: "Foreground", call: sysIoctl,
 			args: []arg{dec(*a.TTY), name("TIOCSPGRP", unix.TIOCSPGRP), {kind: argInt32, val: wordPgid}}})
 	}
 	return nil

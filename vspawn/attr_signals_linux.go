@@ -7,7 +7,7 @@ import (
 )
 
 func addDispositions(c *compiler) error {
-	c.op(op{kind: opResetHandlers, field: "DefaultSignals", name: "rt_sigaction"})
+	c.op(op{kind: opResetHandlers, field: "DefaultSignals", call: sysRtSigaction})
 	seen := map[syscall.Signal]bool{}
 	for _, list := range []struct {
 		field   string
@@ -48,7 +48,7 @@ func addMask(c *compiler) error {
 	if c.plan.traced {
 		return nil // its tracer sets it, at the exec
 	}
-	c.op(op{field: "SignalMask", name: "rt_sigprocmask", nr: unix.SYS_RT_SIGPROCMASK,
+	c.op(op{field: "SignalMask", call: sysRtSigprocmask,
 		args: []arg{name("SIG_SETMASK", unix.SIG_SETMASK), mask, name("NULL", 0), dec(sigsetSize)}})
 	return nil
 }
@@ -64,7 +64,7 @@ func addPdeathsig(c *compiler) error {
 		return refuse("Pdeathsig", "%d is not a signal", int(s))
 	}
 	c.plan.pdeathsig = !c.attr.Ptrace // whose tracer is the thread that starts it
-	c.op(op{field: "Pdeathsig", name: "prctl", nr: unix.SYS_PRCTL,
+	c.op(op{field: "Pdeathsig", call: sysPrctl,
 		args: []arg{name("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), sig(s)}})
 	addParentLives(c, "Pdeathsig")
 	return nil

@@ -10,7 +10,7 @@ func addSyscalls(c *compiler, field string) {
 		if s.Before != field && (s.Before != "" || field != "SignalMask") {
 			continue
 		}
-		o := op{field: index("Syscalls", i), name: s.Name, nr: s.Nr}
+		o := op{field: index("Syscalls", i), call: call{s.Name, s.Nr}}
 		if o.name == "" {
 			o.name = "syscall_" + itoa(int(s.Nr))
 		}

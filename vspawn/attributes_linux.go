@@ -90,7 +90,7 @@ func addUmask(c *compiler) error {
 	if *c.attr.Umask&^0o777 != 0 {
 		return refuse("Umask", "%#o has bits beyond 0777", *c.attr.Umask)
 	}
-	c.op(op{field: "Umask", name: "umask", nr: unix.SYS_UMASK, args: []arg{oct(*c.attr.Umask)}})
+	c.op(op{field: "Umask", call: sysUmask, args: []arg{oct(*c.attr.Umask)}})
 	return nil
 }
 
@@ -98,9 +98,9 @@ func addChroot(c *compiler) error {
 	if c.attr.Chroot == "" {
 		return nil
 	}
-	c.path("Chroot", "chroot", unix.SYS_CHROOT, c.attr.Chroot)
+	c.path("Chroot", sysChroot, c.attr.Chroot)
 	// The working directory is still outside, and a relative path a way there.
-	c.path("Chroot", "chdir", unix.SYS_CHDIR, "/")
+	c.path("Chroot", sysChdir, "/")
 	return nil
 }
 
@@ -110,10 +110,10 @@ func addDir(c *compiler) error {
 	case c.attr.DirFD != nil && dir != "":
 		return refuse("DirFD", "contradicts Dir")
 	case c.attr.DirFD != nil:
-		c.op(op{field: "DirFD", name: "fchdir", nr: unix.SYS_FCHDIR, args: []arg{c.fd(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
+		c.op(op{field: "DirFD", call: sysFchdir, args: []arg{c.fd(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
 		return nil
 	case dir != "":
-		c.path("Dir", "chdir", unix.SYS_CHDIR, dir)
+		c.path("Dir", sysChdir, dir)
 	}
 	return nil
 }

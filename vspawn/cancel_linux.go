@@ -80,16 +80,16 @@ func (in *instance) killAs(p *Plan, f *FeatureSet) error {
 	}
 	keep := arg{val: 1<<32 - 1}
 	return f.runToEnd(&Plan{compiled: &compiled{ops: []op{
-		{name: "setresuid", nr: sysSetresuid, args: []arg{keep, {val: uid}, keep}},
-		{name: "pidfd_send_signal", nr: unix.SYS_PIDFD_SEND_SIGNAL, args: []arg{dec(pidfd), sig(unix.SIGKILL), dec(0), dec(0)}},
-		{name: "exit_group", nr: unix.SYS_EXIT_GROUP, args: []arg{dec(0)}},
+		{call: sysSetresuid, args: []arg{keep, {val: uid}, keep}},
+		{call: sysPidfdSendSignal, args: []arg{dec(pidfd), sig(unix.SIGKILL), dec(0), dec(0)}},
+		{call: sysExitGroup, args: []arg{dec(0)}},
 	}}})
 }
 
 // user is who the child becomes.
 func (p *Plan) user() (uid uintptr, ok bool) {
 	for i := range p.ops {
-		if o := &p.ops[i]; o.nr == sysSetresuid {
+		if o := &p.ops[i]; o.nr == sysSetresuid.nr {
 			uid, ok = o.args[0].val, true
 		}
 	}

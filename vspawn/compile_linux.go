@@ -46,7 +46,7 @@ func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if err := c.checkDescriptors(); err != nil {
 		return nil, err
 	}
-	c.op(op{kind: opUnshareFiles, name: "close_range", nr: unix.SYS_CLOSE_RANGE})
+	c.op(op{kind: opUnshareFiles, call: sysCloseRange})
 	for _, a := range attributes {
 		addSyscalls(c, a.field)
 		if err := a.add(c); err != nil {
@@ -72,11 +72,11 @@ func (c *compiler) exec(path string, argv, env []string) {
 			}
 			c.plan.execByName = true
 		}
-		c.op(op{kind: opExecFD, field: "ExecFD", name: "execveat", nr: unix.SYS_EXECVEAT, object: *fd,
+		c.op(op{kind: opExecFD, field: "ExecFD", call: sysExecveat, object: *fd,
 			args: slices.Concat([]arg{c.fd(c.at(*fd)), c.str("")}, vectors, []arg{name("AT_EMPTY_PATH", unix.AT_EMPTY_PATH)})})
 		return
 	}
-	c.op(op{name: "execve", nr: unix.SYS_EXECVE, args: slices.Concat([]arg{c.str(path)}, vectors), object: path})
+	c.op(op{call: sysExecve, args: slices.Concat([]arg{c.str(path)}, vectors), object: path})
 }
 
 // environment prints as strace abbreviates one: its size.
@@ -216,22 +216,22 @@ func (c *compiler) keep(o op) (fd int) {
 	fd = c.spare(o.field)
 	o.out = arg{kind: argNext}
 	c.op(o)
-	c.op(op{kind: opKeep, field: o.field, name: "dup3", nr: unix.SYS_DUP3, flags: asm.Tolerate,
+	c.op(op{kind: opKeep, field: o.field, call: sysDup3, flags: asm.Tolerate,
 		args: []arg{{kind: argResult}, c.fd(fd), name("O_CLOEXEC", unix.O_CLOEXEC)}})
 	return fd
 }
 
 // open is openat.
 func (c *compiler) open(field, path string, flags int, mode uint32) op {
-	return op{field: field, name: "openat", nr: unix.SYS_OPENAT, object: path,
+	return op{field: field, call: sysOpenat, object: path,
 		args: []arg{name("AT_FDCWD", atFDCWD), c.str(path), name(openFlags(flags), uintptr(flags|unix.O_CLOEXEC)), oct(int(mode))}}
 }
 
-func (c *compiler) path(field, call string, nr uintptr, path string) {
-	c.op(op{field: field, name: call, nr: nr, args: []arg{c.str(path)}, object: path})
+func (c *compiler) path(field string, call call, path string) {
+	c.op(op{field: field, call: call, args: []arg{c.str(path)}, object: path})
 }
 
-func (c *compiler) id(field, call string, nr uintptr, id *int) error {
+func (c *compiler) id(field string, call call, id *int) error {
 	if id == nil {
 		return nil
 	}
@@ -239,13 +239,13 @@ func (c *compiler) id(field, call string, nr uintptr, id *int) error {
 		return refuse(field, "%d is not an id", *id)
 	}
 	c.plan.credentials = true
-	c.op(op{field: field, name: call, nr: nr, args: []arg{dec(*id), dec(*id), dec(*id)}, object: *id})
+	c.op(op{field: field, call: call, args: []arg{dec(*id), dec(*id), dec(*id)}, object: *id})
 	return nil
 }
 
 func (c *compiler) rlimit(field string, r Rlimit) {
 	limits := arg{val: c.mem.words64([]uint64{r.Soft, r.Hard}), show: rlimitValue(r)}
-	c.op(op{field: field, name: "prlimit64", nr: unix.SYS_PRLIMIT64, object: rlimitName(r.Resource),
+	c.op(op{field: field, call: sysPrlimit64, object: rlimitName(r.Resource),
 		args: []arg{dec(0), name(rlimitName(r.Resource), uintptr(r.Resource)), limits, name("NULL", 0)}})
 }
 

@@ -52,7 +52,7 @@ func (f *FeatureSet) tryExecFD() error {
 		return err
 	}
 	c := &compiled{}
-	c.ops = []op{{name: "execveat", nr: unix.SYS_EXECVEAT, args: []arg{dec(fd), {val: c.mem.str("")},
+	c.ops = []op{{call: sysExecveat, args: []arg{dec(fd), {val: c.mem.str("")},
 		{val: c.mem.strs([]string{"none"})}, {val: c.mem.strs(nil)}, dec(unix.AT_EMPTY_PATH)}}}
 	in, err := f.try(&Plan{compiled: c}, 0)
 	if err != nil {
@@ -83,7 +83,7 @@ func (l *loaded) addExecFD(o *op, p *Plan, f *FeatureSet) (lasting bool) {
 	}
 	first, byName := *o, *o
 	first.flags = asm.Tolerate
-	byName.name, byName.nr = "execve", unix.SYS_EXECVE
+	byName.call = sysExecve
 	l.add(&first, first.args)
 	l.add(&byName, []arg{p.execPath, o.args[2], o.args[3]})
 	return false

@@ -105,7 +105,7 @@ func missing(err error) bool {
 // tryClone makes a child that exits, in the way that f says, and looks at what
 // came of it.
 func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
-	plan := &Plan{compiled: &compiled{ops: []op{{name: "exit_group", nr: unix.SYS_EXIT_GROUP, args: []arg{dec(0)}}}}}
+	plan := &Plan{compiled: &compiled{ops: []op{{call: sysExitGroup, args: []arg{dec(0)}}}}}
 	in, err := f.try(plan, exitSignal)
 	if err != nil {
 		return err

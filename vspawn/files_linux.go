@@ -145,7 +145,7 @@ func addOpens(c *compiler) error {
 			return refuse(field, "mode %#o has bits beyond 07777", f.Mode)
 		}
 		fd := c.keep(c.open(field, f.Path, f.Flags, f.Mode))
-		c.op(op{field: field, name: "dup3", nr: unix.SYS_DUP3, args: []arg{c.fd(fd), dec(f.Child), dec(0)}})
+		c.op(op{field: field, call: sysDup3, args: []arg{c.fd(fd), dec(f.Child), dec(0)}})
 	}
 	return nil
 }
@@ -204,15 +204,15 @@ func orderCopies(targets []int, source map[int]int, spare func() int) []fileCopy
 func (c *compiler) copyFile(m fileCopy) {
 	switch {
 	case m.from == m.to: // dup3 refuses it, and it may be close-on-exec
-		c.op(op{field: "Files", name: "fcntl", nr: unix.SYS_FCNTL, args: []arg{dec(m.to), name("F_SETFD", unix.F_SETFD), dec(0)}})
+		c.op(op{field: "Files", call: sysFcntl, args: []arg{dec(m.to), name("F_SETFD", unix.F_SETFD), dec(0)}})
 	case m.spare:
-		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{dec(m.from), c.fd(m.to), name("O_CLOEXEC", unix.O_CLOEXEC)}})
+		c.op(op{field: "Files", call: sysDup3, args: []arg{dec(m.from), c.fd(m.to), name("O_CLOEXEC", unix.O_CLOEXEC)}})
 	default:
 		from := arg{kind: argSource, val: uintptr(m.from)}
 		if m.from >= c.plan.top {
 			from = c.fd(m.from)
 		}
-		c.op(op{field: "Files", name: "dup3", nr: unix.SYS_DUP3, args: []arg{from, dec(m.to), dec(0)}})
+		c.op(op{field: "Files", call: sysDup3, args: []arg{from, dec(m.to), dec(0)}})
 	}
 }
 
@@ -235,7 +235,7 @@ func (c *compiler) closeBetween(field string, targets []int, first int, last uin
 }
 
 func (c *compiler) closeRange(field string, first int, last uint64) {
-	c.op(op{kind: opCloseRange, field: field, name: "close_range", nr: unix.SYS_CLOSE_RANGE,
+	c.op(op{kind: opCloseRange, field: field, call: sysCloseRange,
 		args: []arg{dec(first), {val: uintptr(last)}, name("CLOSE_RANGE_CLOEXEC", unix.CLOSE_RANGE_CLOEXEC)}, object: "the descriptors that the child is not given"})
 }
 

@@ -129,7 +129,7 @@ func (l *loaded) closeEach(o *op) error {
 	for _, e := range dir {
 		fd, err := strconv.Atoi(e.Name())
 		if err == nil && uintptr(fd) >= o.args[0].val && uintptr(fd) <= o.args[1].val {
-			l.add(&op{name: "fcntl", nr: unix.SYS_FCNTL, flags: asm.Tolerate},
+			l.add(&op{call: sysFcntl, flags: asm.Tolerate},
 				[]arg{dec(fd), dec(unix.F_SETFD), dec(unix.FD_CLOEXEC)})
 		}
 	}
@@ -150,7 +150,7 @@ func (l *loaded) resetEach(o *op) error {
 		case errno != 0:
 			return refused(o.name, o.field, signalName(unix.Signal(s)), errno)
 		case old[0] != sigDfl && old[0] != sigIgn:
-			l.add(&op{field: o.field, name: o.name, nr: unix.SYS_RT_SIGACTION},
+			l.add(&op{field: o.field, call: o.call},
 				[]arg{dec(s), {val: uintptr(unsafe.Pointer(defaultAction))}, dec(0), dec(sigsetSize)})
 		}
 	}

@@ -14,10 +14,9 @@ import (
 // An op is one system call of the child's, as a Plan knows it: what it is for,
 // and arguments of which some have a value only in a running Program.
 type op struct {
+	call
 	kind   opKind
 	field  string // of Attr
-	name   string // of the system call
-	nr     uintptr
 	args   []arg
 	flags  uintptr // asm.Tolerate, asm.Expect
 	want   arg     // under asm.Expect
@@ -176,7 +175,7 @@ const (
 func sigaction(c *compiler, field string, s syscall.Signal, handler uint64, text string) op {
 	act := make([]uint64, sigactionWords)
 	act[0] = handler
-	return op{field: field, name: "rt_sigaction", nr: unix.SYS_RT_SIGACTION, object: signalName(s),
+	return op{field: field, call: sysRtSigaction, object: signalName(s),
 		args: []arg{sig(s), name(text, c.mem.words64(act)), name("NULL", 0), dec(sigsetSize)}}
 }
 

@@ -21,7 +21,7 @@ func addParentLives(c *compiler, field string) {
 		return
 	}
 	c.plan.mayAsk = true
-	c.op(op{kind: opParent, field: field, name: "getppid", nr: unix.SYS_GETPPID, flags: asm.Expect, want: dec(os.Getpid())})
+	c.op(op{kind: opParent, field: field, call: sysGetppid, flags: asm.Expect, want: dec(os.Getpid())})
 }
 
 // askParent has the child ask its parent, and wait for the answer.
@@ -40,10 +40,10 @@ func (c *compiler) askParent(field string) {
 func question(field string) []op {
 	word, sock, null := arg{kind: argWord, val: wordSync}, arg{kind: argSync}, name("NULL", 0)
 	return []op{
-		{field: field, name: "write", nr: unix.SYS_WRITE, args: []arg{sock, word, dec(1)}},
-		{field: field, name: "ppoll", nr: unix.SYS_PPOLL, object: "the parent's answer, and its pidfd",
+		{field: field, call: sysWrite, args: []arg{sock, word, dec(1)}},
+		{field: field, call: sysPpoll, object: "the parent's answer, and its pidfd",
 			args: []arg{{kind: argWord, val: wordPolls, show: "[{sync, POLLIN}, {parent, POLLIN}]"}, dec(2), null, null, dec(sigsetSize)}},
-		{field: field, name: "read", nr: unix.SYS_READ, args: []arg{sock, word, dec(1)}, flags: asm.Expect, want: dec(1)},
+		{field: field, call: sysRead, args: []arg{sock, word, dec(1)}, flags: asm.Expect, want: dec(1)},
 	}
 }
 
@@ -64,7 +64,7 @@ func (c *compiler) closePeer() {
 	default:
 		return
 	}
-	c.op(op{kind: opClosePeer, field: c.plan.asksFor, name: "close", nr: unix.SYS_CLOSE,
+	c.op(op{kind: opClosePeer, field: c.plan.asksFor, call: sysClose,
 		args: []arg{{kind: argPeer}}, object: "the parent's end of the socket"})
 }
 

@@ -77,7 +77,7 @@ type compiled struct {
 // as long as the plan is used. A plan with ExecFD can't be for another program:
 // that is an [*AttrError], as bad input is.
 func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
-	if p.ops[len(p.ops)-1].name != "execve" {
+	if p.ops[len(p.ops)-1].call != sysExecve {
 		return nil, refuse("path", "%q contradicts ExecFD", path)
 	}
 	if argv == nil {
@@ -96,7 +96,7 @@ func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
 
 // op is the execve, without the addresses.
 func (c *command) op() *op {
-	return &op{name: "execve", nr: unix.SYS_EXECVE, object: c.path,
+	return &op{call: sysExecve, object: c.path,
 		args: []arg{{show: quotedString(c.path)}, {show: c.argv}, {show: environment(len(c.env))}}}
 }
 

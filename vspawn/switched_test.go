@@ -102,7 +102,7 @@ func TestSwitched(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := &Plan{compiled: &compiled{ops: []op{{name: "exit_group", nr: unix.SYS_EXIT_GROUP, args: []arg{dec(0)}}}}}
+	plan := &Plan{compiled: &compiled{ops: []op{{call: sysExitGroup, args: []arg{dec(0)}}}}}
 	in, err := f.try(plan, unix.SIGCHLD)
 	if err != nil {
 		t.Fatal(err)

@@ -5,7 +5,7 @@ package vspawn
 import "golang.org/x/sys/unix"
 
 const (
-	sysSetgroups = unix.SYS_SETGROUPS
-	sysSetresgid = unix.SYS_SETRESGID
-	sysSetresuid = unix.SYS_SETRESUID
+	nrSetgroups = unix.SYS_SETGROUPS
+	nrSetresgid = unix.SYS_SETRESGID
+	nrSetresuid = unix.SYS_SETRESUID
 )

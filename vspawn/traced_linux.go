@@ -31,13 +31,13 @@ func addPtrace(c *compiler) error {
 	c.plan.traced, c.plan.stopped = true, a.StartStopped
 	field := c.plan.tracedField()
 	deathSignal := func(s arg) {
-		c.op(op{field: field, name: "prctl", nr: unix.SYS_PRCTL, args: []arg{name("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), s}})
+		c.op(op{field: field, call: sysPrctl, args: []arg{name("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), s}})
 	}
 	deathSignal(sig(unix.SIGKILL))
 	addParentLives(c, field)
-	c.op(op{field: field, name: "ptrace", nr: unix.SYS_PTRACE, args: []arg{name("PTRACE_TRACEME", unix.PTRACE_TRACEME), dec(0), dec(0), dec(0)}})
-	c.op(op{field: field, name: "getpid", nr: unix.SYS_GETPID, out: arg{kind: argNext}})
-	c.op(op{field: field, name: "tkill", nr: unix.SYS_TKILL, args: []arg{{kind: argResult}, sig(unix.SIGSTOP)}})
+	c.op(op{field: field, call: sysPtrace, args: []arg{name("PTRACE_TRACEME", unix.PTRACE_TRACEME), dec(0), dec(0), dec(0)}})
+	c.op(op{field: field, call: sysGetpid, out: arg{kind: argNext}})
+	c.op(op{field: field, call: sysTkill, args: []arg{{kind: argResult}, sig(unix.SIGSTOP)}})
 	if a.Pdeathsig != 0 {
 		deathSignal(sig(a.Pdeathsig))
 	} else {

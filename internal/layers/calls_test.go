@@ -1,0 +1,60 @@
+package layers
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A system call's name and number stand side by side in one list, but for the
+// caller's own, and say the same there.
+func TestCalls(t *testing.T) {
+	const list, callers = "calls_linux.go", "attr_syscalls_linux.go"
+	files, err := filepath.Glob("../../vspawn/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			lit, ok := n.(*ast.CompositeLit)
+			if !ok {
+				return true
+			}
+			if typ, ok := lit.Type.(*ast.Ident); !ok || typ.Name != "call" {
+				return true
+			}
+			switch filepath.Base(name) {
+			case callers:
+			case list:
+				found++
+				text, number := lit.Elts[0].(*ast.BasicLit).Value, lastName(lit.Elts[1])
+				if text, _ = strconv.Unquote(text); number != "SYS_"+strings.ToUpper(text) && !strings.EqualFold(number, "nr"+text) {
+					t.Errorf("%s: %s beside %s", list, text, number)
+				}
+			default:
+				t.Errorf("%s makes a call of its own: it belongs into %s", name, list)
+			}
+			return true
+		})
+	}
+	if found == 0 {
+		t.Errorf("no calls in %s", list)
+	}
+}
+
+// lastName is the name of an identifier, without its package's.
+func lastName(e ast.Expr) string {
+	if s, ok := e.(*ast.SelectorExpr); ok {
+		return s.Sel.Name
+	}
+	return e.(*ast.Ident).Name
+}

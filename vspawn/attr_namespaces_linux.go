@@ -8,6 +8,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
+
+// shared are other flags of clone that don't touch the parent.
+const shared = unix.CLONE_UNTRACED | unix.CLONE_PTRACE | unix.CLONE_SYSVSEM | unix.CLONE_IO
+
+func addNamespaces(c *compiler) error {
+	if other := uint64(c.attr.Cloneflags) &^ (namespaces | shared); other != 0 {
+		return refuse("Cloneflags", "%#x is not a flag of a new namespace (CLONE_NEW…)", other)
+	}
+	c.plan.cloneFlags |= uint64(c.attr.Cloneflags)
+	if c.attr.Cloneflags&unix.CLONE_NEWUSER != 0 {
+		c.plan.newUser, c.plan.credentials = true, true
+	}
+	return nil
+}
+
 func addSetns(c *compiler) error {
 	for i, n := range c.attr.Setns {
 		field := index("Setns", i)
@@ -17,7 +34,8 @@ func addSetns(c *compiler) error {
 		if n.Flags == 0 && n.Pid == 0 && c.changesNamespaces() {
 			n.Flags = kindOf(n.FD) // so that the kernel takes no other for it
 		}
-		setns := op{field: field, call: sysSetns, object: namespaceText(n)}
+		setns := op{field: field, call: sysSetns, object: namespaceText(n),
+			explain: onError(unix.EUSERS, "a time namespace can't be entered by a child that shares memory: use Cloneflags")}
 		flags := name(namespaceNames(n.Flags), n.Flags)
 		switch {
 		case !kernelInt(n.Pid):
@@ -138,7 +156,8 @@ func addPivotRoot(c *compiler) error {
 	}
 	here := c.str(".")
 	c.op(op{field: "PivotRoot", call: sysChdir, args: []arg{c.str(root)}, object: root})
-	c.op(op{field: "PivotRoot", call: sysPivotRoot, args: []arg{here, here}, object: root})
+	c.op(op{field: "PivotRoot", call: sysPivotRoot, args: []arg{here, here}, object: root,
+		explain: onError(unix.EINVAL, "it must be a mount point, not a shared one (PrivateMounts), and the root that is left not the initramfs (pivot_root(2))")})
 	c.op(op{field: "PivotRoot", call: sysUmount2, args: []arg{here, name("MNT_DETACH", unix.MNT_DETACH)}, object: "the old root"})
 	c.path("PivotRoot", sysChdir, "/")
 	return nil

@@ -186,6 +186,7 @@ func addSeccomp(c *compiler) error {
 	}
 	// struct sock_fprog: the length, and a pointer aligned as pointers are.
 	c.op(op{field: "Seccomp", call: sysSeccomp, object: fmt.Sprintf("a filter of %d instructions", len(filter)),
+		explain: onError(unix.EACCES, "it needs NoNewPrivs, or CAP_SYS_ADMIN in the child"),
 		args: []arg{name("SECCOMP_SET_MODE_FILTER", unix.SECCOMP_SET_MODE_FILTER), dec(0),
 			{val: c.mem.prog(len(filter), c.mem.bytes(code)), show: fmt.Sprintf("{len=%d}", len(filter))}}})
 	return nil

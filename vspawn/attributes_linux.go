@@ -1,9 +1,5 @@
 package vspawn
 
-import (
-	"golang.org/x/sys/unix"
-)
-
 // An attribute is one entry of the list of all that a child can be given.
 type attribute struct {
 	field string                  // the field of Attr that stands for it
@@ -55,65 +51,4 @@ var attributes = []attribute{
 	{"OOMScoreAdj.Raised", "late, if it is above the parent's: until the exec, who kills the child kills the parent too", addOOMScoreAdjRaised},
 	{"SignalMask", "behind what can fail: a signal that was pending may end the child from here on, and hide it", addMask},
 	{"Seccomp", "last: the filter needs to let pass no more than execve", addSeccomp},
-}
-
-func addCgroup(c *compiler) error {
-	if c.attr.Cgroup == nil {
-		return nil
-	}
-	c.plan.cgroup = *c.attr.Cgroup
-	c.plan.cloneFlags |= unix.CLONE_INTO_CGROUP
-	return nil
-}
-
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
-	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWTIME
-
-// shared are other flags of clone that don't touch the parent.
-const shared = unix.CLONE_UNTRACED | unix.CLONE_PTRACE | unix.CLONE_SYSVSEM | unix.CLONE_IO
-
-func addNamespaces(c *compiler) error {
-	if other := uint64(c.attr.Cloneflags) &^ (namespaces | shared); other != 0 {
-		return refuse("Cloneflags", "%#x is not a flag of a new namespace (CLONE_NEW…)", other)
-	}
-	c.plan.cloneFlags |= uint64(c.attr.Cloneflags)
-	if c.attr.Cloneflags&unix.CLONE_NEWUSER != 0 {
-		c.plan.newUser, c.plan.credentials = true, true
-	}
-	return nil
-}
-
-func addUmask(c *compiler) error {
-	if c.attr.Umask == nil {
-		return nil
-	}
-	if *c.attr.Umask&^0o777 != 0 {
-		return refuse("Umask", "%#o has bits beyond 0777", *c.attr.Umask)
-	}
-	c.op(op{field: "Umask", call: sysUmask, args: []arg{oct(*c.attr.Umask)}})
-	return nil
-}
-
-func addChroot(c *compiler) error {
-	if c.attr.Chroot == "" {
-		return nil
-	}
-	c.path("Chroot", sysChroot, c.attr.Chroot)
-	// The working directory is still outside, and a relative path a way there.
-	c.path("Chroot", sysChdir, "/")
-	return nil
-}
-
-func addDir(c *compiler) error {
-	dir := c.attr.Dir
-	switch {
-	case c.attr.DirFD != nil && dir != "":
-		return refuse("DirFD", "contradicts Dir")
-	case c.attr.DirFD != nil:
-		c.op(op{field: "DirFD", call: sysFchdir, args: []arg{c.fd(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
-		return nil
-	case dir != "":
-		c.path("Dir", sysChdir, dir)
-	}
-	return nil
 }

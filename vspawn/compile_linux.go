@@ -76,7 +76,7 @@ func (c *compiler) exec(path string, argv, env []string) {
 			args: slices.Concat([]arg{c.fd(c.at(*fd)), c.str("")}, vectors, []arg{name("AT_EMPTY_PATH", unix.AT_EMPTY_PATH)})})
 		return
 	}
-	c.op(op{call: sysExecve, args: slices.Concat([]arg{c.str(path)}, vectors), object: path})
+	c.op(op{call: sysExecve, args: slices.Concat([]arg{c.str(path)}, vectors), object: path, explain: explainExec})
 }
 
 // environment prints as strace abbreviates one: its size.

@@ -83,7 +83,7 @@ func (l *loaded) addExecFD(o *op, p *Plan, f *FeatureSet) (lasting bool) {
 	}
 	first, byName := *o, *o
 	first.flags = asm.Tolerate
-	byName.call = sysExecve
+	byName.call, byName.explain = sysExecve, explainExec
 	l.add(&first, first.args)
 	l.add(&byName, []arg{p.execPath, o.args[2], o.args[3]})
 	return false

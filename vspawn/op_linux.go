@@ -22,6 +22,8 @@ type op struct {
 	want   arg     // under asm.Expect
 	out    arg     // where the result goes
 	object any     // what it is applied to, for errors; nil takes the arguments
+
+	explain func(*Error) // puts into an error what is known of it: a hint, or another cause
 }
 
 type opKind uint8

@@ -21,7 +21,8 @@ func addParentLives(c *compiler, field string) {
 		return
 	}
 	c.plan.mayAsk = true
-	c.op(op{kind: opParent, field: field, call: sysGetppid, flags: asm.Expect, want: dec(os.Getpid())})
+	c.op(op{kind: opParent, field: field, call: sysGetppid, flags: asm.Expect, want: dec(os.Getpid()),
+		explain: explainNoParent})
 }
 
 // askParent has the child ask its parent, and wait for the answer.
@@ -66,6 +67,13 @@ func (c *compiler) closePeer() {
 	}
 	c.op(op{kind: opClosePeer, field: c.plan.asksFor, call: sysClose,
 		args: []arg{{kind: argPeer}}, object: "the parent's end of the socket"})
+}
+
+// explainNoParent says what another's number in the parent's place means.
+func explainNoParent(e *Error) {
+	if e.Err == errUnexpected {
+		e.Err, e.Hint = unix.ESRCH, "the parent died before it was set"
+	}
 }
 
 // bornApart tells whether this thread's children are born in another PID namespace

@@ -96,7 +96,7 @@ func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
 
 // op is the execve, without the addresses.
 func (c *command) op() *op {
-	return &op{call: sysExecve, object: c.path,
+	return &op{call: sysExecve, object: c.path, explain: explainExec,
 		args: []arg{{show: quotedString(c.path)}, {show: c.argv}, {show: environment(len(c.env))}}}
 }
 

@@ -1,0 +1,41 @@
+package vspawn
+
+import "golang.org/x/sys/unix"
+
+func addCgroup(c *compiler) error {
+	if c.attr.Cgroup == nil {
+		return nil
+	}
+	c.plan.cgroup = *c.attr.Cgroup
+	c.plan.cloneFlags |= unix.CLONE_INTO_CGROUP
+	return nil
+}
+
+// cgroupHint is what may be done about an error that is the cgroup's, or "" for
+// one that may be another's, such as the new namespaces' (kernel/cgroup,
+// cgroup_css_set_fork).
+func cgroupHint(err error, namespaces uint64) string {
+	switch err {
+	case unix.EBADF:
+		return "it must be a directory of a cgroup v2 file system"
+	case unix.E2BIG:
+		return "needs Linux 5.7 (CLONE_INTO_CGROUP)"
+	case unix.ENOENT, unix.ENODEV:
+		return "it has been removed, or is outside our cgroup namespace"
+	case unix.EBUSY:
+		return "it gives controllers to those below it (cgroup.subtree_control), so it can't have processes itself"
+	case unix.EOPNOTSUPP:
+		return "it is in a threaded subtree, or is one that is not valid (cgroup.type)"
+	case unix.EACCES:
+		return "it takes the right to write its cgroup.procs, and that of the nearest cgroup which holds ours too"
+	}
+	switch {
+	case namespaces != 0:
+		return ""
+	case err == unix.EINVAL:
+		return "needs Linux 5.7 (CLONE_INTO_CGROUP)"
+	case err == unix.ENOSPC:
+		return "it has no CPU (cpuset.cpus.effective)"
+	}
+	return ""
+}

@@ -46,7 +46,7 @@ var apartHelper = helper.New("apart", func(args []string) int {
 	defer w.Close()
 	argv := waitHelper.Argv()
 	other, err := vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWNS,
-		Files: []vspawn.File{{Child: 0, File: r}, {Child: 2, Parent: 2}}})
+		Files: []vspawn.File{{Child: 0, Parent: r}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		panic(err)
 	}
@@ -103,19 +103,19 @@ func apartFrom(own, process, apart int) int {
 		unshare uintptr
 		refused string // the field, beside Hostname and then beside mounts; "" is not
 	}{
-		{"a network", list{{FD: open(apart, "net")}}, 0, 0, "itself"},
-		{"its own", list{{FD: open(own, "uts")}, {FD: open(own, "mnt")}}, 0, 0, "Setns"},
-		{"its own, with flags", list{{FD: open(own, "uts"), Flags: uts}, {FD: open(own, "mnt"), Flags: mnt}}, 0, 0, "Setns"},
-		{"the process's", list{{FD: open(process, "uts")}, {FD: open(process, "mnt")}}, 0, 0, "Setns"},
-		{"its own, from new ones", list{{FD: open(own, "uts")}, {FD: open(own, "mnt")}}, uts | mnt, 0, "Setns"},
-		{"its own, from others", list{{FD: open(apart, "uts")}, {FD: open(apart, "mnt")}, {FD: open(own, "uts")}, {FD: open(own, "mnt")}}, 0, 0, "Setns"},
+		{"a network", list{{FD: vspawn.FD(open(apart, "net"))}}, 0, 0, "itself"},
+		{"its own", list{{FD: vspawn.FD(open(own, "uts"))}, {FD: vspawn.FD(open(own, "mnt"))}}, 0, 0, "Setns"},
+		{"its own, with flags", list{{FD: vspawn.FD(open(own, "uts")), Flags: uts}, {FD: vspawn.FD(open(own, "mnt")), Flags: mnt}}, 0, 0, "Setns"},
+		{"the process's", list{{FD: vspawn.FD(open(process, "uts"))}, {FD: vspawn.FD(open(process, "mnt"))}}, 0, 0, "Setns"},
+		{"its own, from new ones", list{{FD: vspawn.FD(open(own, "uts"))}, {FD: vspawn.FD(open(own, "mnt"))}}, uts | mnt, 0, "Setns"},
+		{"its own, from others", list{{FD: vspawn.FD(open(apart, "uts"))}, {FD: vspawn.FD(open(apart, "mnt"))}, {FD: vspawn.FD(open(own, "uts"))}, {FD: vspawn.FD(open(own, "mnt"))}}, 0, 0, "Setns"},
 		{"the process's by its pid", list{{Pid: process, Flags: uts | mnt}}, 0, 0, "Setns"},
-		{"the process's by its pidfd", list{{FD: pidfd(process), Flags: uts | mnt}}, 0, 0, "Setns"},
-		{"others", list{{FD: open(apart, "uts")}, {FD: open(apart, "mnt")}}, 0, 0, ""},
+		{"the process's by its pidfd", list{{FD: vspawn.FD(pidfd(process)), Flags: uts | mnt}}, 0, 0, "Setns"},
+		{"others", list{{FD: vspawn.FD(open(apart, "uts"))}, {FD: vspawn.FD(open(apart, "mnt"))}}, 0, 0, ""},
 		{"others by pid", list{{Pid: apart, Flags: uts | mnt}}, 0, 0, ""},
-		{"others by pidfd", list{{FD: pidfd(apart), Flags: uts | mnt}}, 0, 0, ""},
-		{"others, from its own", list{{FD: open(own, "uts")}, {FD: open(own, "mnt")}, {FD: open(apart, "uts")}, {FD: open(apart, "mnt")}}, 0, 0, ""},
-		{"new ones, from its own", list{{FD: open(own, "uts")}, {FD: open(own, "mnt")}}, 0, uts | mnt, ""},
+		{"others by pidfd", list{{FD: vspawn.FD(pidfd(apart)), Flags: uts | mnt}}, 0, 0, ""},
+		{"others, from its own", list{{FD: vspawn.FD(open(own, "uts"))}, {FD: vspawn.FD(open(own, "mnt"))}, {FD: vspawn.FD(open(apart, "uts"))}, {FD: vspawn.FD(open(apart, "mnt"))}}, 0, 0, ""},
+		{"new ones, from its own", list{{FD: vspawn.FD(open(own, "uts"))}, {FD: vspawn.FD(open(own, "mnt"))}}, 0, uts | mnt, ""},
 	}
 	w := &apartWatch{own: own, before: ownNames(own)}
 	changes := map[string]vspawn.Attr{"Hostname": {Hostname: "changed"}, "PrivateMounts": {PrivateMounts: true},
@@ -175,7 +175,7 @@ func (w *apartWatch) check(name string, err error, field, want string) {
 
 // replaced has a descriptor be another file by the time that the plan starts.
 func (w *apartWatch) replaced(fd, own, other int) {
-	attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}, Hostname: "changed"}
+	attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}, Hostname: "changed"}
 	plan, err := vspawn.Compile("/no/such/program", nil, attr)
 	if err != nil {
 		panic(err)

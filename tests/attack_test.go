@@ -132,7 +132,7 @@ func attack(t *testing.T, w *siege, program string) (got booty, starts int, writ
 	}
 	helper.MakeReachable()
 	argv := victim.Argv(w.name, path, os.Getenv("VSPAWN_ATTACK"))
-	attr := &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: 2}}}
+	attr := &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}}}
 	by := nobody
 	if w.same { // a user's, with all capabilities
 		own, err := strconv.ParseUint(statusField("self", "CapPrm"), 16, 64)
@@ -145,7 +145,7 @@ func attack(t *testing.T, w *siege, program string) (got booty, starts int, writ
 	}
 	inR, inW := blockingPipe(t)
 	outR, outW := blockingPipe(t)
-	attr.Files = append(attr.Files, vspawn.File{Child: 0, File: inR}, vspawn.File{Child: 1, File: outW})
+	attr.Files = append(attr.Files, vspawn.File{Child: 0, Parent: inR}, vspawn.File{Child: 1, Parent: outW})
 	p, err := vspawn.Start(t.Context(), argv[0], argv, attr)
 	if err != nil {
 		t.Fatal(err)

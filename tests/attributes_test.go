@@ -16,9 +16,10 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // A spawnKind is a way to start a child: attributes, and what the child must
@@ -75,14 +76,14 @@ var processKinds = []spawnKind{
 	}},
 	{"DirFD", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		dir, fd := openTemp(t)
-		return &vspawn.Attr{DirFD: &fd}, func(t *testing.T, s *state) {
+		return &vspawn.Attr{DirFD: vspawn.FD(fd)}, func(t *testing.T, s *state) {
 			equal(t, "directory", s.Dir, dir)
 			equal(t, "what the child has as the directory's number", s.Files[fd], inode{})
 		}
 	}},
 	{"DirFD whose number another file gets", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		dir, fd := openTemp(t)
-		attr := &vspawn.Attr{DirFD: &fd, Files: append(inherited(), vspawn.File{Child: fd, Parent: 2})}
+		attr := &vspawn.Attr{DirFD: vspawn.FD(fd), Files: append(inherited(), vspawn.File{Child: fd, Parent: vspawn.FD(2)})}
 		return attr, func(t *testing.T, s *state) {
 			equal(t, "directory", s.Dir, dir)
 			equal(t, "the other file", s.Files[fd], inodeOf(2))
@@ -113,15 +114,15 @@ var processKinds = []spawnKind{
 	}},
 	{"ControllingTTY", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		tty := terminal(t)
-		return &vspawn.Attr{Setsid: true, TTY: vspawn.Ptr(tty), ControllingTTY: true}, func(t *testing.T, s *state) {
+		return &vspawn.Attr{Setsid: true, TTY: vspawn.FD(tty), ControllingTTY: true}, func(t *testing.T, s *state) {
 			equal(t, "session", s.Sid, s.Pid)
 			equal(t, "foreground group", s.Foreground, s.Pid) // the kernel makes it so for a session leader
 		}
 	}},
 	{"ControllingTTY and Foreground", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		tty := terminal(t)
-		attr := &vspawn.Attr{Setsid: true, TTY: vspawn.Ptr(tty), ControllingTTY: true, Foreground: true,
-			Files: []vspawn.File{{Child: 0, Parent: tty}, {Child: 1, Parent: tty}, {Child: 2, Parent: 2}}}
+		attr := &vspawn.Attr{Setsid: true, TTY: vspawn.FD(tty), ControllingTTY: true, Foreground: true,
+			Files: []vspawn.File{{Child: 0, Parent: vspawn.FD(tty)}, {Child: 1, Parent: vspawn.FD(tty)}, {Child: 2, Parent: vspawn.FD(2)}}}
 		return attr, func(t *testing.T, s *state) {
 			equal(t, "foreground group", s.Foreground, s.Pid)
 			equal(t, "standard input", s.Files[0], inodeOf(tty))
@@ -231,7 +232,7 @@ var processKinds = []spawnKind{
 	}},
 	{"Cgroup", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		dir, path := cgroup(t)
-		return &vspawn.Attr{Cgroup: vspawn.Ptr(int(dir.Fd()))}, func(t *testing.T, s *state) {
+		return &vspawn.Attr{Cgroup: dir}, func(t *testing.T, s *state) {
 			if !strings.Contains(" "+s.Cgroup+" ", " 0::"+path+" ") {
 				t.Errorf("the child's cgroups are %q, want %q among them", s.Cgroup, path)
 			}
@@ -298,7 +299,7 @@ func TestArgv(t *testing.T) {
 	argv := reportHelper.Argv("", "two words", "ü")
 	argv[0] = "another name"
 	r, w := blockingPipe(t)
-	p, err := vspawn.Start(t.Context(), "/proc/self/exe", argv, &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: 2}, {Child: reportFD, File: w}}})
+	p, err := vspawn.Start(t.Context(), "/proc/self/exe", argv, &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,7 +317,7 @@ func TestRelativePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, w := blockingPipe(t)
-	p, err := vspawn.Start(t.Context(), "./program", argv, &vspawn.Attr{Dir: dir, Files: []vspawn.File{{Child: 2, Parent: 2}, {Child: reportFD, File: w}}})
+	p, err := vspawn.Start(t.Context(), "./program", argv, &vspawn.Attr{Dir: dir, Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,7 +333,7 @@ func TestNofileRestored(t *testing.T) {
 	r, w := blockingPipe(t)
 	argv := nofileHelper.Argv()
 	p, err := start(t, argv, &vspawn.Attr{
-		Files:   []vspawn.File{{Child: 0, Parent: 0}, {Child: 1, File: w}, {Child: 2, Parent: 2}},
+		Files:   []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}},
 		Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: soft, Hard: hard}},
 	})
 	if err != nil {

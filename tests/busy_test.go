@@ -35,7 +35,7 @@ func TestTextNotBusy(t *testing.T) {
 	byVspawn := func(path string, files ...*os.File) error {
 		attr := &vspawn.Attr{}
 		for i, f := range files {
-			attr.Files = append(attr.Files, vspawn.File{Child: i, File: f})
+			attr.Files = append(attr.Files, vspawn.File{Child: i, Parent: f})
 		}
 		p, err := vspawn.Start(ctx, path, nil, attr)
 		if err == nil {

@@ -15,10 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // A child that is another user, whom its parent may not signal, is killed all
@@ -165,7 +166,7 @@ func startClosed(path string) error {
 		return err
 	}
 	attr := another
-	attr.Files, attr.Pdeathsig = []vspawn.File{{Child: 0, Parent: fd}}, unix.SIGKILL
+	attr.Files, attr.Pdeathsig = []vspawn.File{{Child: 0, Parent: vspawn.FD(fd)}}, unix.SIGKILL
 	plan, err := vspawn.Compile(path, nil, &attr)
 	if err != nil {
 		return err

@@ -12,9 +12,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // A cgroup that does not take the child is named as such, not for the flags of
@@ -95,7 +96,7 @@ func TestFailingCgroup(t *testing.T) {
 				if flags != 0 {
 					needCapability(t, unix.CAP_SYS_ADMIN, "make a namespace")
 				}
-				_, err := vspawn.Start(t.Context(), "/x", nil, &vspawn.Attr{Cgroup: &fd, Cloneflags: flags})
+				_, err := vspawn.Start(t.Context(), "/x", nil, &vspawn.Attr{Cgroup: vspawn.FD(fd), Cloneflags: flags})
 				checkError(t, err, vspawn.Error{Step: "clone3", Field: "Cgroup", Object: strconv.Itoa(fd), Err: c.errno})
 				checkHint(t, err)
 			}
@@ -105,7 +106,7 @@ func TestFailingCgroup(t *testing.T) {
 		needCapability(t, unix.CAP_SETUID, "become another")
 		const fd = 3
 		p, err := start(t, cgroupHelper.Argv(strconv.Itoa(fd)), &vspawn.Attr{UID: vspawn.Ptr(1000), GID: vspawn.Ptr(1000),
-			Files: []vspawn.File{{Child: 2, Parent: 2}, {Child: fd, File: dir}}})
+			Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: fd, Parent: dir}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,7 +125,7 @@ func checkHint(t *testing.T, err error) {
 // cgroupHelper starts a child in a cgroup in which it may not.
 var cgroupHelper = helper.New("cgroup", func(args []string) int {
 	fd, _ := strconv.Atoi(args[0])
-	_, err := vspawn.Start(noContext, "/x", nil, &vspawn.Attr{Cgroup: &fd})
+	_, err := vspawn.Start(noContext, "/x", nil, &vspawn.Attr{Cgroup: vspawn.FD(fd)})
 	var e *vspawn.Error
 	if !errors.As(err, &e) || e.Field != "Cgroup" || e.Err != unix.EACCES || e.Hint == "" {
 		fmt.Fprintln(os.Stderr, "got ", err)

@@ -12,10 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/seccomp"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // An elsewhere is a place that this machine can also be: an older kernel, a

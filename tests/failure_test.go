@@ -14,9 +14,10 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // checkError checks that err is a *vspawn.Error with the given step, field,
@@ -107,12 +108,12 @@ var failingStarts = []struct {
 	{"ControllingTTY", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		r, _ := blockingPipe(t)
 		fd := int(r.Fd())
-		return "/x", nil, &vspawn.Attr{Setsid: true, TTY: &fd, ControllingTTY: true},
+		return "/x", nil, &vspawn.Attr{Setsid: true, TTY: vspawn.FD(fd), ControllingTTY: true},
 			vspawn.Error{Step: "ioctl", Field: "ControllingTTY", Object: fmt.Sprintf("(%d, TIOCSCTTY, 0)", fd), Err: unix.ENOTTY}
 	}},
 	{"Foreground of a terminal that is not ours", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		tty := terminal(t)
-		return "/x", nil, &vspawn.Attr{Pgid: vspawn.Ptr(0), TTY: &tty, Foreground: true},
+		return "/x", nil, &vspawn.Attr{Pgid: vspawn.Ptr(0), TTY: vspawn.FD(tty), Foreground: true},
 			vspawn.Error{Step: "ioctl", Field: "Foreground", Err: unix.ENOTTY}
 	}},
 	{"Rlimits", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
@@ -130,20 +131,20 @@ var failingStarts = []struct {
 	{"DirFD of a file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		r, _ := blockingPipe(t)
 		fd := int(r.Fd())
-		return "/x", nil, &vspawn.Attr{DirFD: &fd}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: fmt.Sprint(fd), Err: unix.ENOTDIR}
+		return "/x", nil, &vspawn.Attr{DirFD: vspawn.FD(fd)}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: fmt.Sprint(fd), Err: unix.ENOTDIR}
 	}},
 	{"ExecFD that is not executable", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		helper.SkipEmulated(t, "execveat")
 		fd := openFile(t, programFile(t, "#!/bin/sh\n", 0o600))
-		return "", []string{"x"}, &vspawn.Attr{ExecFD: &fd}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.EACCES}
+		return "", []string{"x"}, &vspawn.Attr{ExecFD: vspawn.FD(fd)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.EACCES}
 	}},
 	{"ExecFD of a script", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		helper.SkipEmulated(t, "execveat")
 		fd := openFile(t, programFile(t, "#!/proc/self/exe\n", 0o700))
-		return "", []string{"x"}, &vspawn.Attr{ExecFD: &fd}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.ENOENT}
+		return "", []string{"x"}, &vspawn.Attr{ExecFD: vspawn.FD(fd)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.ENOENT}
 	}},
 	{"Path of no file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
-		return "/x", nil, &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: 2}, {Child: 0, Path: "/no/such/file"}}},
+		return "/x", nil, &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: 0, Path: "/no/such/file"}}},
 			vspawn.Error{Step: "openat", Field: "Files[1]", Object: "/no/such/file", Err: unix.ENOENT}
 	}},
 	{"Path of another's file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
@@ -169,7 +170,7 @@ var failingStarts = []struct {
 		helper.SkipEmulated(t, "setns")
 		r, _ := blockingPipe(t)
 		fd := int(r.Fd())
-		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}},
+		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}},
 			vspawn.Error{Step: "setns", Field: "Setns[0]", Object: fmt.Sprintf("0 of descriptor %d", fd), Err: unix.EINVAL}
 	}},
 	{"Setns of no process", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
@@ -185,7 +186,7 @@ var failingStarts = []struct {
 		helper.SkipEmulated(t, "setns")
 		helper.SkipNoMMU(t, "there are no time namespaces")
 		fd := openFile(t, "/proc/self/ns/time")
-		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}}, vspawn.Error{Step: "setns", Field: "Setns[0]", Err: unix.EUSERS}
+		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}}, vspawn.Error{Step: "setns", Field: "Setns[0]", Err: unix.EUSERS}
 	}},
 	{"Mounts", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		needUserNamespaces(t)
@@ -248,7 +249,7 @@ var failingStarts = []struct {
 		if f, err := vspawn.Features(); err != nil || !f.Clone3 {
 			want = vspawn.Error{Step: "clone", Field: "Cgroup", Err: unix.ENOSYS}
 		}
-		return "/x", nil, &vspawn.Attr{Cgroup: &fd}, want
+		return "/x", nil, &vspawn.Attr{Cgroup: vspawn.FD(fd)}, want
 	}},
 }
 
@@ -272,7 +273,7 @@ func TestFailingSource(t *testing.T) {
 		if err := unix.Dup3(int(r.Fd()), fd, unix.O_CLOEXEC); err != nil {
 			t.Fatal(err)
 		}
-		plan, err := vspawn.Compile("/x", nil, &vspawn.Attr{Files: []vspawn.File{{Child: 70, Parent: fd}}})
+		plan, err := vspawn.Compile("/x", nil, &vspawn.Attr{Files: []vspawn.File{{Child: 70, Parent: vspawn.FD(fd)}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -368,14 +369,14 @@ var failingSteps = []struct {
 }{
 	{vspawn.Attr{Setsid: true}, vspawn.Error{Step: "setsid", Field: "Setsid", Object: "()"}, unix.SYS_SETSID},
 	{vspawn.Attr{Pgid: vspawn.Ptr(0)}, vspawn.Error{Step: "setpgid", Field: "Pgid", Object: "(0, 0)"}, unix.SYS_SETPGID},
-	{vspawn.Attr{Setsid: true, TTY: vspawn.Ptr(0), ControllingTTY: true},
+	{vspawn.Attr{Setsid: true, TTY: vspawn.FD(0), ControllingTTY: true},
 		vspawn.Error{Step: "ioctl", Field: "ControllingTTY", Object: "(0, TIOCSCTTY, 0)"}, unix.SYS_IOCTL},
-	{vspawn.Attr{TTY: vspawn.Ptr(0), Foreground: true}, vspawn.Error{Step: "getpgid", Field: "Foreground"}, unix.SYS_GETPGID},
-	{vspawn.Attr{TTY: vspawn.Ptr(0), Foreground: true}, vspawn.Error{Step: "ioctl", Field: "Foreground"}, unix.SYS_IOCTL},
+	{vspawn.Attr{TTY: vspawn.FD(0), Foreground: true}, vspawn.Error{Step: "getpgid", Field: "Foreground"}, unix.SYS_GETPGID},
+	{vspawn.Attr{TTY: vspawn.FD(0), Foreground: true}, vspawn.Error{Step: "ioctl", Field: "Foreground"}, unix.SYS_IOCTL},
 	{vspawn.Attr{Umask: vspawn.Ptr(0o22)}, vspawn.Error{Step: "umask", Field: "Umask", Object: "(022)"}, unix.SYS_UMASK},
-	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: 2}}}, vspawn.Error{Step: "dup3", Field: "Files", Object: "(2, 1, 0)"}, unix.SYS_DUP3},
-	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: 2}, {Child: 2, Parent: 1}}}, vspawn.Error{Step: "dup3", Field: "Files", Object: ", O_CLOEXEC)"}, unix.SYS_DUP3},
-	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: 1}}}, vspawn.Error{Step: "fcntl", Field: "Files", Object: "(1, F_SETFD, 0)"}, unix.SYS_FCNTL},
+	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(2)}}}, vspawn.Error{Step: "dup3", Field: "Files", Object: "(2, 1, 0)"}, unix.SYS_DUP3},
+	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}}}, vspawn.Error{Step: "dup3", Field: "Files", Object: ", O_CLOEXEC)"}, unix.SYS_DUP3},
+	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(1)}}}, vspawn.Error{Step: "fcntl", Field: "Files", Object: "(1, F_SETFD, 0)"}, unix.SYS_FCNTL},
 	{vspawn.Attr{}, vspawn.Error{Step: "close_range", Object: "the descriptors that the child is not given"}, unix.SYS_CLOSE_RANGE},
 	{vspawn.Attr{Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_STACK}}}, vspawn.Error{Step: "prlimit64", Field: "Rlimits[0]", Object: "RLIMIT_STACK"}, unix.SYS_PRLIMIT64},
 	{vspawn.Attr{Chroot: "/"}, vspawn.Error{Step: "chroot", Field: "Chroot", Object: "/"}, unix.SYS_CHROOT},
@@ -398,9 +399,9 @@ var failingSteps = []struct {
 	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, StartStopped: true}, vspawn.Error{Step: "ppoll", Field: "StartStopped", Object: "the parent's answer, and its pidfd"}, unix.SYS_PPOLL},
 	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, Ptrace: true}, vspawn.Error{Step: "read", Field: "Ptrace"}, unix.SYS_READ},
 	{vspawn.Attr{}, vspawn.Error{Step: "execve", Object: "/x"}, unix.SYS_EXECVE},
-	{vspawn.Attr{DirFD: vspawn.Ptr(0)}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: "0"}, unix.SYS_FCHDIR},
-	{vspawn.Attr{ExecFD: vspawn.Ptr(0)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: "0"}, unix.SYS_EXECVEAT},
-	{vspawn.Attr{Files: []vspawn.File{{Child: 0}, {Child: 1, Path: "/"}}}, vspawn.Error{Step: "openat", Field: "Files[1]", Object: "/"}, unix.SYS_OPENAT},
+	{vspawn.Attr{DirFD: vspawn.FD(0)}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: "0"}, unix.SYS_FCHDIR},
+	{vspawn.Attr{ExecFD: vspawn.FD(0)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: "0"}, unix.SYS_EXECVEAT},
+	{vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Path: "/"}}}, vspawn.Error{Step: "openat", Field: "Files[1]", Object: "/"}, unix.SYS_OPENAT},
 	{vspawn.Attr{Files: []vspawn.File{{Child: 1, Path: "/"}}}, vspawn.Error{Step: "dup3", Field: "Files[0]", Object: "(result, 3, O_CLOEXEC)"}, unix.SYS_DUP3},
 	{vspawn.Attr{InheritFiles: true, CloseRanges: []vspawn.Range{{First: 5, NoEnd: true}}}, vspawn.Error{Step: "close_range", Field: "CloseRanges"}, unix.SYS_CLOSE_RANGE},
 	{vspawn.Attr{Scheduler: &vspawn.Scheduler{}}, vspawn.Error{Step: "sched_setattr", Field: "Scheduler"}, unix.SYS_SCHED_SETATTR},
@@ -425,7 +426,7 @@ var failingSteps = []struct {
 	{vspawn.Attr{Seccomp: deny(unix.SYS_GETSID, errFilter)}, vspawn.Error{Step: "seccomp", Field: "Seccomp", Object: "a filter of 4 instructions"}, unix.SYS_SECCOMP},
 	{vspawn.Attr{Setns: []vspawn.Namespace{{Pid: 1, Flags: unix.CLONE_NEWUTS}}},
 		vspawn.Error{Step: "pidfd_open", Field: "Setns[0]", Object: "CLONE_NEWUTS of pid 1"}, unix.SYS_PIDFD_OPEN},
-	{vspawn.Attr{Setns: []vspawn.Namespace{{FD: 0, Flags: unix.CLONE_NEWUTS}}},
+	{vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(0), Flags: unix.CLONE_NEWUTS}}},
 		vspawn.Error{Step: "setns", Field: "Setns[0]", Object: "CLONE_NEWUTS of descriptor 0"}, unix.SYS_SETNS},
 	{vspawn.Attr{Unshareflags: unix.CLONE_NEWUTS}, vspawn.Error{Step: "unshare", Field: "Unshareflags", Object: "(CLONE_NEWUTS)"}, unix.SYS_UNSHARE},
 	{vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWUTS, Hostname: "box"},
@@ -507,8 +508,8 @@ func filterInChild(t *testing.T, filter []vspawn.BPF) []vspawn.Syscall {
 // No step that a plan can have is missing from the list above.
 func TestFailingStepsAreAll(t *testing.T) {
 	all := vspawn.Attr{
-		Dir: "/", Files: []vspawn.File{{Child: 1, Parent: 2}, {Child: 2, Parent: 1}, {Child: 0, Parent: 0}},
-		Setsid: true, TTY: vspawn.Ptr(0), ControllingTTY: true, Foreground: true, Umask: vspawn.Ptr(0),
+		Dir: "/", Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}, {Child: 0, Parent: vspawn.FD(0)}},
+		Setsid: true, TTY: vspawn.FD(0), ControllingTTY: true, Foreground: true, Umask: vspawn.Ptr(0),
 		Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_STACK}}, Chroot: "/",
 		UID: vspawn.Ptr(0), GID: vspawn.Ptr(0), Groups: []int{0},
 		SignalMask: []syscall.Signal{unix.SIGHUP}, DefaultSignals: []syscall.Signal{unix.SIGHUP}, IgnoreSignals: []syscall.Signal{unix.SIGINT},
@@ -523,7 +524,7 @@ func TestFailingStepsAreAll(t *testing.T) {
 		PrivateMounts: true, Mounts: []vspawn.Mount{{Target: "/"}}, PivotRoot: "/", StartStopped: true,
 	}
 	others := []vspawn.Attr{ // which contradict some of those
-		{Pgid: vspawn.Ptr(0)}, {DirFD: vspawn.Ptr(0)}, {Ptrace: true}, {ExecFD: vspawn.Ptr(0)}, {KeepGroups: true}, {Syscalls: []vspawn.Syscall{}},
+		{Pgid: vspawn.Ptr(0)}, {DirFD: vspawn.FD(0)}, {Ptrace: true}, {ExecFD: vspawn.FD(0)}, {KeepGroups: true}, {Syscalls: []vspawn.Syscall{}},
 		{Env: []string{}},
 	}
 	known := []string{"clone3", "umount2"} // see failingStarts

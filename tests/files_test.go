@@ -13,10 +13,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // sources opens n files at the numbers from first on, close-on-exec or not by
@@ -44,7 +45,7 @@ func checkTable(t *testing.T, table map[int]int) {
 	files := []vspawn.File{}
 	want := map[int]inode{}
 	for child, parent := range table {
-		files = append(files, vspawn.File{Child: child, Parent: parent})
+		files = append(files, vspawn.File{Child: child, Parent: vspawn.FD(parent)})
 		want[child] = inodeOf(parent)
 	}
 	got := report(t, &vspawn.Attr{Files: files}).Files
@@ -104,7 +105,7 @@ func TestFilesInherited(t *testing.T) {
 	sources(t, 50, 2)
 	// The report goes by standard output, in place of the test's own.
 	r, w := blockingPipe(t)
-	p, err := start(t, onlyStandardHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: 50}, {Child: 1, File: w}, {Child: 2, Parent: 51}}})
+	p, err := start(t, onlyStandardHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: vspawn.FD(50)}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(51)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func TestInheritFiles(t *testing.T) {
 			own[fd] = inodeOf(fd)
 		}
 	}
-	files := []vspawn.File{{Child: first, Parent: first}, {Child: first + 2, Parent: first + 1}, {Child: first + 3, Parent: first + 5}}
+	files := []vspawn.File{{Child: first, Parent: vspawn.FD(first)}, {Child: first + 2, Parent: vspawn.FD(first + 1)}, {Child: first + 3, Parent: vspawn.FD(first + 5)}}
 	const no = -1
 	for _, x := range []struct {
 		name   string
@@ -161,10 +162,10 @@ func TestInheritFiles(t *testing.T) {
 				return false
 			})
 			for _, f := range x.files {
-				want[f.Child] = inodeOf(f.Parent)
+				want[f.Child] = inodeOf(int(f.Parent.(vspawn.FD)))
 			}
 			r, w := blockingPipe(t)
-			attr := &vspawn.Attr{InheritFiles: true, CloseRanges: x.closed, Files: append(x.files, vspawn.File{Child: 1, File: w})}
+			attr := &vspawn.Attr{InheritFiles: true, CloseRanges: x.closed, Files: append(x.files, vspawn.File{Child: 1, Parent: w})}
 			p, err := start(t, reportHelper.Argv(toStandardOutput), attr)
 			if err != nil {
 				t.Fatal(err)
@@ -184,7 +185,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	attr := &vspawn.Attr{Dir: dir, Umask: vspawn.Ptr(0o27), Files: []vspawn.File{
-		{Child: 2, Parent: 2},
+		{Child: 2, Parent: vspawn.FD(2)},
 		{Child: 0, Path: "old"},
 		{Child: 1, Path: "new", Flags: unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL, Mode: 0o666},
 		{Child: 40, Path: "old", Flags: unix.O_RDWR},
@@ -223,7 +224,7 @@ func TestOpen(t *testing.T) {
 // numbers, which must not show.
 func TestFilesStandardClosed(t *testing.T) {
 	r, w := blockingPipe(t)
-	p, err := start(t, standardClosedHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, File: w})})
+	p, err := start(t, standardClosedHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, Parent: w})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +240,7 @@ var standardClosedHelper = helper.New("standard-closed", func([]string) int {
 	}
 	attr := &vspawn.Attr{}
 	for _, fd := range []int{0, 1, 2, reportFD} {
-		attr.Files = append(attr.Files, vspawn.File{Child: fd, Parent: reportFD})
+		attr.Files = append(attr.Files, vspawn.File{Child: fd, Parent: vspawn.FD(reportFD)})
 	}
 	argv := reportHelper.Argv()
 	return relay(vspawn.Start(noContext, program(argv), argv, attr))
@@ -250,7 +251,7 @@ var standardClosedHelper = helper.New("standard-closed", func([]string) int {
 func TestFilesAboveLimit(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork, but a report pipe, whose number is higher still")
 	r, w := blockingPipe(t)
-	p, err := start(t, aboveLimitHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, File: w})})
+	p, err := start(t, aboveLimitHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, Parent: w})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +275,7 @@ var aboveLimitHelper = helper.New("above-limit", func([]string) int {
 	}
 	argv := reportHelper.Argv()
 	return relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
-		Files: append(inherited(), vspawn.File{Child: 50, Parent: 300}, vspawn.File{Child: reportFD, Parent: 301})}))
+		Files: append(inherited(), vspawn.File{Child: 50, Parent: vspawn.FD(300)}, vspawn.File{Child: reportFD, Parent: vspawn.FD(301)})}))
 })
 
 // relay waits for a child, in a helper, and has its exit status.

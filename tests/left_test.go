@@ -14,8 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vspawn/vspawn/vspawn"
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/vspawn"
 )
 
 // leavesNothing runs f as a subtest, and checks that after it there is no

@@ -36,7 +36,7 @@ func TestIDMapsOfLesserParent(t *testing.T) {
 	p, err := vspawn.Start(t.Context(), argv[0], argv, &vspawn.Attr{
 		UID: vspawn.Ptr(1000), GID: vspawn.Ptr(1000),
 		Capabilities: &vspawn.Capabilities{Permitted: set, Effective: set, Inheritable: set}, Ambient: set,
-		Files: []vspawn.File{{Child: 1, File: w}, {Child: 2, Parent: 2}},
+		Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ var namespaceKinds = []spawnKind{
 		attr := &vspawn.Attr{UID: vspawn.Ptr(1000)} // who may not: it comes before
 		for _, kind := range []string{"uts", "net"} {
 			fd := openFile(t, fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
-			attr.Setns = append(attr.Setns, vspawn.Namespace{FD: fd})
+			attr.Setns = append(attr.Setns, vspawn.Namespace{FD: vspawn.FD(fd)})
 		}
 		return attr, func(t *testing.T, s *state) { checkLinks(t, s, links, "uts", "net") }
 	}},
@@ -39,7 +39,7 @@ var namespaceKinds = []spawnKind{
 		pid, links := inOthers(t)
 		fd := openFile(t, fmt.Sprintf("/proc/%d/ns/uts", pid))
 		attr := &vspawn.Attr{UID: vspawn.Ptr(1000), Unshareflags: unix.CLONE_NEWIPC | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
-			Setns: []vspawn.Namespace{{FD: fd}}}
+			Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}}
 		return attr, func(t *testing.T, s *state) {
 			own := ownState()
 			checkLinks(t, s, links, "uts")
@@ -116,7 +116,7 @@ var namespaceKinds = []spawnKind{
 		pid, _ := inOthers(t)
 		fd := openFile(t, fmt.Sprintf("/proc/%d/ns/mnt", pid))
 		dir := realTemp(t)
-		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}, Mounts: []vspawn.Mount{{Source: "there", Target: dir, Type: "tmpfs"}}}
+		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}, Mounts: []vspawn.Mount{{Source: "there", Target: dir, Type: "tmpfs"}}}
 		return attr, func(t *testing.T, s *state) {
 			there := strings.Split(text(fmt.Sprintf("/proc/%d/mountinfo", pid)), "\n")
 			equal(t, "number of mounts seen from there", len(mountsAt(there, dir)), 1)
@@ -305,8 +305,8 @@ func TestExecFD(t *testing.T) {
 	defer file.Close()
 	run := func(t *testing.T, fd int, more ...vspawn.File) *state {
 		r, w := blockingPipe(t)
-		p, err := vspawn.Start(t.Context(), "", argv, &vspawn.Attr{ExecFD: &fd,
-			Files: append([]vspawn.File{{Child: 2, Parent: 2}, {Child: reportFD, File: w}}, more...)})
+		p, err := vspawn.Start(t.Context(), "", argv, &vspawn.Attr{ExecFD: vspawn.FD(fd),
+			Files: append([]vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}, more...)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -321,7 +321,7 @@ func TestExecFD(t *testing.T) {
 	})
 	t.Run("number taken", func(t *testing.T) {
 		fd := int(file.Fd())
-		equal(t, "its number in the child", run(t, fd, vspawn.File{Child: fd, Parent: 2}).Files[fd], inodeOf(2))
+		equal(t, "its number in the child", run(t, fd, vspawn.File{Child: fd, Parent: vspawn.FD(2)}).Files[fd], inodeOf(2))
 	})
 	t.Run("memfd", func(t *testing.T) {
 		helper.SkipNoMMU(t, "there is no memfd_create")

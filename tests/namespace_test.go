@@ -9,9 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // needUserNamespaces skips a test where there can be no new user namespace.

@@ -41,7 +41,7 @@ var ways = []way{
 	{name: "plain", start: attr(vspawn.Attr{})},
 	{name: "with a context", start: startWithContext},
 	{name: "after a failure", start: startAfterFailure},
-	{name: "files", start: attr(vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: 2}, {Child: 2, Parent: 1}, {Child: 9, Parent: 1}}})},
+	{name: "files", start: attr(vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}, {Child: 9, Parent: vspawn.FD(1)}}})},
 	{name: "session", start: attr(vspawn.Attr{Setsid: true})},
 	{name: "group", start: attr(vspawn.Attr{Pgid: vspawn.Ptr(0)})},
 	{name: "terminal", start: startOnTerminal},
@@ -236,7 +236,7 @@ func startByDescriptor() error {
 	}
 	defer root.Close()
 	p, err := vspawn.Start(context.Background(), "", payload, &vspawn.Attr{
-		ExecFD: vspawn.Ptr(int(program.Fd())), DirFD: vspawn.Ptr(int(root.Fd())),
+		ExecFD: program, DirFD: root,
 	})
 	return waitFor(p, err)
 }
@@ -249,7 +249,7 @@ func startInOthers() error {
 	}
 	defer f.Close()
 	return privileged(vspawn.Attr{
-		Setns:        []vspawn.Namespace{{FD: int(f.Fd())}},
+		Setns:        []vspawn.Namespace{{FD: f}},
 		Unshareflags: unix.CLONE_NEWIPC | unix.CLONE_NEWNS,
 	})()
 }
@@ -282,7 +282,7 @@ func startOnTerminal() error {
 	}
 	defer tty.Close()
 	return startByVspawn(context.Background(), &vspawn.Attr{
-		Setsid: true, TTY: vspawn.Ptr(int(tty.Fd())), ControllingTTY: true, Foreground: true,
+		Setsid: true, TTY: tty, ControllingTTY: true, Foreground: true,
 	})
 }
 
@@ -301,7 +301,7 @@ func startInCgroup() error {
 		return err
 	}
 	defer f.Close()
-	return startByVspawn(context.Background(), &vspawn.Attr{Cgroup: vspawn.Ptr(int(f.Fd()))})
+	return startByVspawn(context.Background(), &vspawn.Attr{Cgroup: f})
 }
 
 // wayHelper goes some of the ways. It says which one it is about to go, and

@@ -97,7 +97,7 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 	hereR, hereW := rawPipe()
 	goR, goW := rawPipe()
 	argv := waitHelper.Argv()
-	attr := vspawn.Attr{Cgroup: vspawn.Ptr(int(cgroup.Fd())), OOMScoreAdj: vspawn.Ptr(0), Files: []vspawn.File{{Child: 0, File: stay}, {Child: 2, Parent: 2}}}
+	attr := vspawn.Attr{Cgroup: cgroup, OOMScoreAdj: vspawn.Ptr(0), Files: []vspawn.File{{Child: 0, Parent: stay}, {Child: 2, Parent: vspawn.FD(2)}}}
 	victim, err := vspawn.Start(noContext, program(argv), argv, &attr)
 	if err != nil {
 		panic(err)
@@ -112,7 +112,7 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 		nr   uintptr
 		file *os.File
 	}{{"write", unix.SYS_WRITE, hereW}, {"read", unix.SYS_READ, goR}} {
-		attr.Files = append(attr.Files, vspawn.File{Child: int(end.file.Fd()), File: end.file}) // by the same number all along
+		attr.Files = append(attr.Files, vspawn.File{Child: int(end.file.Fd()), Parent: end.file}) // by the same number all along
 		attr.Syscalls = append(attr.Syscalls, vspawn.Syscall{Before: before, Name: end.call, Nr: end.nr, Args: [6]uintptr{end.file.Fd(), asmtest.Addr(b), 1}})
 	}
 	done := make(chan error, 1)

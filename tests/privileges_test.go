@@ -185,7 +185,7 @@ var filteredHelper = helper.New("filtered", func([]string) int {
 	attr := &vspawn.Attr{
 		// By exit_group a child ends that fails, as it would were the filter earlier.
 		NoNewPrivs: true, Seccomp: only(unix.SYS_EXECVE, unix.SYS_EXIT_GROUP), Dir: "/", Setsid: true, Umask: vspawn.Ptr(0), Nice: vspawn.Ptr(19),
-		Files: []vspawn.File{{Child: 3, Parent: 0}, {Child: 0, Path: os.DevNull}}, Pdeathsig: unix.SIGKILL,
+		Files: []vspawn.File{{Child: 3, Parent: vspawn.FD(0)}, {Child: 0, Path: os.DevNull}}, Pdeathsig: unix.SIGKILL,
 	}
 	seen := ""
 	err := atExec(attr, func(pid string) { seen = statusField(pid, "Seccomp") })

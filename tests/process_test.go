@@ -16,10 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // Parent and child agree on who is who, whichever thread of the parent has
@@ -70,7 +71,7 @@ func onSecondThread(f func()) {
 func TestTree(t *testing.T) {
 	inR, inW := blockingPipe(t)
 	outR, outW := blockingPipe(t)
-	p, err := start(t, treeHelper.Argv("2"), &vspawn.Attr{Files: []vspawn.File{{Child: 0, File: inR}, {Child: 1, File: outW}, {Child: 2, Parent: 2}}})
+	p, err := start(t, treeHelper.Argv("2"), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func TestKillCgroup(t *testing.T) {
 	other := waiting(t, &vspawn.Attr{})
 	var members []*vspawn.Process
 	for range 2 {
-		members = append(members, waiting(t, &vspawn.Attr{Cgroup: vspawn.Ptr(int(dir.Fd()))}))
+		members = append(members, waiting(t, &vspawn.Attr{Cgroup: dir}))
 	}
 	if err := vspawn.KillCgroup(int(dir.Fd())); err != nil {
 		t.Fatal(err)
@@ -200,7 +201,7 @@ func killed(t *testing.T, sig unix.Signal, attr *vspawn.Attr) *vspawn.Process {
 // What a child has used is told with its end.
 func TestRusage(t *testing.T) {
 	r, w := blockingPipe(t)
-	p, err := start(t, spinHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 1, File: w}, {Child: 2, Parent: 2}}})
+	p, err := start(t, spinHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -388,7 +389,7 @@ func adopt() int {
 	}
 	argv := orphanHelper.Argv("leaver")
 	if code := relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
-		Files: []vspawn.File{{Child: 0, File: in}, {Child: 1, File: w}, {Child: 2, Parent: 2}}})); code != 0 {
+		Files: []vspawn.File{{Child: 0, Parent: in}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})); code != 0 {
 		return code
 	}
 	w.Close()
@@ -418,7 +419,7 @@ func TestPdeathsigSent(t *testing.T) {
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	inR, inW := blockingPipe(t)
 	outR, outW := blockingPipe(t)
-	p, err := start(t, mortalHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 0, File: inR}, {Child: 1, File: outW}, {Child: 2, Parent: 2}}})
+	p, err := start(t, mortalHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -445,7 +446,7 @@ func TestPdeathsigSent(t *testing.T) {
 var mortalHelper = helper.New("mortal", func([]string) int {
 	argv := waitHelper.Argv()
 	p, err := vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
-		Pdeathsig: unix.SIGKILL, Files: []vspawn.File{{Child: 0, Parent: 0}, {Child: 2, Parent: 2}}})
+		Pdeathsig: unix.SIGKILL, Files: []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -465,7 +466,7 @@ func TestPdeathsigOfThread(t *testing.T) {
 		for {
 			before := unix.Gettid()
 			p, err = start(t, waitHelper.Argv(), &vspawn.Attr{Pdeathsig: unix.SIGKILL,
-				Files: []vspawn.File{{Child: 0, File: r}, {Child: 2, Parent: 2}}})
+				Files: []vspawn.File{{Child: 0, Parent: r}, {Child: 2, Parent: vspawn.FD(2)}}})
 			// Not before: a child of a goroutine that is locked is its thread's.
 			runtime.LockOSThread() // and no unlock, so the thread ends
 			if err != nil || before == unix.Gettid() && before != unix.Getpid() {
@@ -495,8 +496,8 @@ func TestForeground(t *testing.T) {
 	tty := terminal(t)
 	r, w := blockingPipe(t)
 	p, err := start(t, sessionHelper.Argv(), &vspawn.Attr{
-		Setsid: true, TTY: &tty, ControllingTTY: true,
-		Files: []vspawn.File{{Child: 0, Parent: tty}, {Child: 2, Parent: 2}, {Child: reportFD, File: w}}})
+		Setsid: true, TTY: vspawn.FD(tty), ControllingTTY: true,
+		Files: []vspawn.File{{Child: 0, Parent: vspawn.FD(tty)}, {Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -509,8 +510,8 @@ func TestForeground(t *testing.T) {
 
 // sessionHelper has a terminal, which it gives to its child.
 var sessionHelper = helper.New("session", func([]string) int {
-	files := []vspawn.File{{Child: 0, Parent: 0}, {Child: 2, Parent: 2}, {Child: reportFD, Parent: reportFD}}
+	files := []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: vspawn.FD(reportFD)}}
 	argv := reportHelper.Argv()
 	return relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
-		Pgid: vspawn.Ptr(0), TTY: vspawn.Ptr(0), Foreground: true, Files: files}))
+		Pgid: vspawn.Ptr(0), TTY: vspawn.FD(0), Foreground: true, Files: files}))
 })

@@ -11,10 +11,11 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/tests/tiny"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // A state is what a process knows of itself.
@@ -384,7 +385,7 @@ func withFile(attr *vspawn.Attr, child int, f *os.File) *vspawn.Attr {
 	if a.Files == nil {
 		a.Files = inherited()
 	}
-	a.Files = append(a.Files[:len(a.Files):len(a.Files)], vspawn.File{Child: child, File: f})
+	a.Files = append(a.Files[:len(a.Files):len(a.Files)], vspawn.File{Child: child, Parent: f})
 	return &a
 }
 
@@ -410,7 +411,7 @@ func output(t *testing.T, argv []string, attr *vspawn.Attr, end string) string {
 	t.Helper()
 	r, w := blockingPipe(t)
 	a := *attr
-	a.Files = append([]vspawn.File{{Child: 1, File: w}, {Child: 2, File: w}}, attr.Files...)
+	a.Files = append([]vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: w}}, attr.Files...)
 	p, err := start(t, argv, &a)
 	if err != nil {
 		t.Fatal(err)
@@ -455,7 +456,7 @@ func readReport(t *testing.T, p *vspawn.Process, r io.Reader) *state {
 
 // inherited is what nil stands for in Attr.Files.
 func inherited() []vspawn.File {
-	return []vspawn.File{{Child: 0, Parent: 0}, {Child: 1, Parent: 1}, {Child: 2, Parent: 2}}
+	return []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Parent: vspawn.FD(1)}, {Child: 2, Parent: vspawn.FD(2)}}
 }
 
 // wait waits for p and checks how it ended.

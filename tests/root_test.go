@@ -143,7 +143,7 @@ func TestCapabilitiesInEnteredUserNamespace(t *testing.T) {
 	fd := openFile(t, "/proc/"+strconv.Itoa(p.Pid())+"/ns/user")
 	some := vspawn.Caps(someCap)
 	for _, set := range []*vspawn.Capabilities{nil, {Permitted: some, Inheritable: some}} {
-		s := report(t, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: fd}}, Ambient: some, Capabilities: set})
+		s := report(t, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}, Ambient: some, Capabilities: set})
 		equal(t, "user", s.UID, [3]int{1000, 1000, 1000})
 		equal(t, "effective", s.Privileges.Effective, hexCaps(someCap))
 		equal(t, "permitted", s.Privileges.Permitted, hexCaps(someCap))

@@ -7,9 +7,10 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // A start that fails says so, also when a signal is pending that will end the

@@ -16,9 +16,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/tests/helper"
 	"github.com/vspawn/vspawn/vspawn"
-	"golang.org/x/sys/unix"
 )
 
 // A gate holds a child up between two of its system calls.
@@ -253,7 +254,7 @@ func TestCancelAfter(t *testing.T) {
 	r, w := blockingPipe(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	argv := waitHelper.Argv()
-	p, err := vspawn.Start(ctx, program(argv), argv, &vspawn.Attr{Files: []vspawn.File{{Child: 0, File: r}, {Child: 2, Parent: 2}}})
+	p, err := vspawn.Start(ctx, program(argv), argv, &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: r}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

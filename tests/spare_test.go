@@ -24,24 +24,24 @@ var spareKinds = []struct {
 	attr func(t *testing.T, a, b int) *vspawn.Attr
 }{
 	{"a cycle", func(_ *testing.T, a, b int) *vspawn.Attr {
-		return &vspawn.Attr{Files: []vspawn.File{{Child: a, Parent: b}, {Child: b, Parent: a}}}
+		return &vspawn.Attr{Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)}}}
 	}},
 	{"two cycles", func(_ *testing.T, a, b int) *vspawn.Attr {
-		return &vspawn.Attr{Files: []vspawn.File{{Child: a, Parent: b}, {Child: b, Parent: a}, {Child: 1, Parent: 2}, {Child: 2, Parent: 1}}}
+		return &vspawn.Attr{Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)}, {Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}}}
 	}},
 	{"files that the child opens", func(t *testing.T, a, b int) *vspawn.Attr {
 		return &vspawn.Attr{Dir: newDir(t), Files: []vspawn.File{{Child: a, Path: "x"}, {Child: b, Path: "y"}}}
 	}},
 	{"DirFD whose number is taken", func(_ *testing.T, a, b int) *vspawn.Attr {
-		return &vspawn.Attr{DirFD: &a, Files: []vspawn.File{{Child: a, Parent: b}}}
+		return &vspawn.Attr{DirFD: vspawn.FD(a), Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}}}
 	}},
 	{"ExecFD whose number is taken", func(t *testing.T, a, b int) *vspawn.Attr {
 		helper.SkipEmulated(t, "program that the kernel could start itself")
-		return &vspawn.Attr{ExecFD: &a, Files: []vspawn.File{{Child: a, Parent: b}}}
+		return &vspawn.Attr{ExecFD: vspawn.FD(a), Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}}}
 	}},
 	{"Landlock", func(t *testing.T, a, b int) *vspawn.Attr {
 		needLandlock(t, 1)
-		return &vspawn.Attr{NoNewPrivs: true, Files: []vspawn.File{{Child: a, Parent: b}}, Landlock: &vspawn.Landlock{
+		return &vspawn.Attr{NoNewPrivs: true, Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}}, Landlock: &vspawn.Landlock{
 			FS: unix.LANDLOCK_ACCESS_FS_MAKE_SOCK, Paths: []vspawn.LandlockPath{{Path: newDir(t), Allow: unix.LANDLOCK_ACCESS_FS_MAKE_SOCK}}}}
 	}},
 }
@@ -92,7 +92,7 @@ func startSpare(t *testing.T, argv []string, attr *vspawn.Attr) *vspawn.Process 
 	t.Helper()
 	path := argv[0]
 	if attr.ExecFD != nil {
-		if err := openedAt(path, *attr.ExecFD); err != nil {
+		if err := openedAt(path, int(attr.ExecFD.(vspawn.FD))); err != nil {
 			t.Fatal(err)
 		}
 		path = ""
@@ -133,13 +133,13 @@ func spareInherit(t *testing.T, attr *vspawn.Attr) {
 	attr.InheritFiles = true
 	for _, f := range attr.Files {
 		if f.Path == "" {
-			want[f.Child] = inodeOf(f.Parent)
+			want[f.Child] = inodeOf(int(f.Parent.(vspawn.FD)))
 		} else {
 			want[f.Child] = statInode(t, filepath.Join(attr.Dir, f.Path))
 		}
 	}
 	if attr.DirFD != nil {
-		want[unix.AT_FDCWD] = inodeOf(*attr.DirFD)
+		want[unix.AT_FDCWD] = inodeOf(int(attr.DirFD.(vspawn.FD)))
 	}
 	puppet := tiny.New(t)
 	argv := tiny.Argv(t)
@@ -174,7 +174,7 @@ func spareSyscalls(t *testing.T, attr *vspawn.Attr) {
 	attr.Syscalls = append(attr.Syscalls,
 		vspawn.Syscall{Before: "Cgroup", Name: "dup3", Nr: unix.SYS_DUP3, Args: [6]uintptr{tiny.FD + 1, own}},
 		vspawn.Syscall{Before: "SignalMask", Name: "ftruncate", Nr: unix.SYS_FTRUNCATE, Args: [6]uintptr{own, size + 1}})
-	attr.Files = append(attr.Files, vspawn.File{Child: tiny.FD, Parent: 2})
+	attr.Files = append(attr.Files, vspawn.File{Child: tiny.FD, Parent: vspawn.FD(2)})
 	wait(t, startSpare(t, exits(t, 0), attr), "exit status 0")
 	for i, path := range paths {
 		want := int64(size)
@@ -191,7 +191,7 @@ func spareSyscalls(t *testing.T, attr *vspawn.Attr) {
 // where it leaves one, also below those that the child is given, it goes well.
 func TestFilesSpareRefused(t *testing.T) {
 	r, w := blockingPipe(t)
-	p, err := start(t, spareRefusedHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 1, File: w}, {Child: 2, Parent: 2}}})
+	p, err := start(t, spareRefusedHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,16 +218,16 @@ var spareRefusedHelper = helper.New("spare-refused", func([]string) int {
 		}
 		filled = append(filled, fd)
 	}
-	cycle := []vspawn.File{{Child: 1, Parent: 1}, {Child: 2, Parent: 2}, {Child: a, Parent: b}, {Child: b, Parent: a}}
+	cycle := []vspawn.File{{Child: 1, Parent: vspawn.FD(1)}, {Child: 2, Parent: vspawn.FD(2)}, {Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)}}
 	argv := reportHelper.Argv(toStandardOutput)
 	for i, attr := range []*vspawn.Attr{
 		{InheritFiles: true, Files: cycle},
 		{InheritFiles: true, Files: []vspawn.File{{Child: a, Path: "/"}}},
 		{Syscalls: []vspawn.Syscall{{Nr: unix.SYS_GETPID}}, Files: cycle},
-		{Files: append(cycle[:4:4], vspawn.File{Child: 3, Parent: 2 * limit})},
-		{Files: append(cycle[:4:4], vspawn.File{Child: limit - 1, Parent: 1})},
+		{Files: append(cycle[:4:4], vspawn.File{Child: 3, Parent: vspawn.FD(2 * limit)})},
+		{Files: append(cycle[:4:4], vspawn.File{Child: limit - 1, Parent: vspawn.FD(1)})},
 		{Files: []vspawn.File{{Child: limit - 1, Path: "/"}}},
-		{InheritFiles: true, DirFD: vspawn.Ptr(a), Files: []vspawn.File{{Child: a, Parent: b}}},
+		{InheritFiles: true, DirFD: vspawn.FD(a), Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}}},
 	} {
 		p, err := vspawn.Start(noContext, program(argv), argv, attr)
 		var e *vspawn.Error
@@ -240,7 +240,7 @@ var spareRefusedHelper = helper.New("spare-refused", func([]string) int {
 		unix.Close(fd)
 	}
 	return relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
-		Files: append(cycle, vspawn.File{Child: limit - 1, Parent: 2 * limit})}))
+		Files: append(cycle, vspawn.File{Child: limit - 1, Parent: vspawn.FD(2 * limit)})}))
 })
 
 // openedAt opens a file at a number, close-on-exec.
@@ -263,7 +263,7 @@ func TestClosedSource(t *testing.T) {
 			t.Fatal(err)
 		}
 		fd := int(dir.Fd())
-		plan, err := vspawn.Compile(argv[0], argv, &vspawn.Attr{Files: []vspawn.File{{Child: 1, File: dir}}})
+		plan, err := vspawn.Compile(argv[0], argv, &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: dir}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -273,7 +273,7 @@ func TestClosedSource(t *testing.T) {
 		}
 		defer unix.Close(fd)
 		_, err = plan.Start(t.Context())
-		checkError(t, err, vspawn.Error{Step: "dup3", Field: "Files", Object: "/", Err: os.ErrClosed})
+		checkError(t, err, vspawn.Error{Step: "dup3", Field: "Files[0]", Object: "/", Err: os.ErrClosed})
 	})
 	for _, x := range []struct {
 		name string
@@ -292,7 +292,7 @@ func TestClosedSource(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			x.attr.Files = []vspawn.File{{Child: 1, Parent: fd}}
+			x.attr.Files = []vspawn.File{{Child: 1, Parent: vspawn.FD(fd)}}
 			plan, err := vspawn.Compile(argv[0], argv, &x.attr)
 			unix.Close(fd)
 			if err != nil {
@@ -312,8 +312,8 @@ func TestClosedSource(t *testing.T) {
 // steps use, though the child is given others at their numbers.
 func TestNumbersTaken(t *testing.T) {
 	tty := terminal(t)
-	given := vspawn.File{Child: tty, Parent: 2}
-	s := report(t, &vspawn.Attr{Setsid: true, TTY: &tty, ControllingTTY: true, Foreground: true, Files: append(inherited(), given)})
+	given := vspawn.File{Child: tty, Parent: vspawn.FD(2)}
+	s := report(t, &vspawn.Attr{Setsid: true, TTY: vspawn.FD(tty), ControllingTTY: true, Foreground: true, Files: append(inherited(), given)})
 	equal(t, "foreground group", s.Foreground, s.Pid)
 	equal(t, "descriptor", s.Files[tty], inodeOf(2))
 
@@ -321,8 +321,8 @@ func TestNumbersTaken(t *testing.T) {
 	const a, b = 50, 51
 	openAt(t, a, unix.O_RDONLY, dir)
 	openAt(t, b, unix.O_RDONLY, "/")
-	s = report(t, &vspawn.Attr{DirFD: vspawn.Ptr(a), InheritFiles: true, CloseRanges: []vspawn.Range{{First: 3, NoEnd: true}},
-		Files: append(inherited(), vspawn.File{Child: a, Parent: b}, vspawn.File{Child: b, Parent: a})})
+	s = report(t, &vspawn.Attr{DirFD: vspawn.FD(a), InheritFiles: true, CloseRanges: []vspawn.Range{{First: 3, NoEnd: true}},
+		Files: append(inherited(), vspawn.File{Child: a, Parent: vspawn.FD(b)}, vspawn.File{Child: b, Parent: vspawn.FD(a)})})
 	equal(t, "directory", s.Dir, dir)
 	equal(t, "descriptors", [2]inode{s.Files[a], s.Files[b]}, [2]inode{statInode(t, "/"), statInode(t, dir)})
 
@@ -333,8 +333,8 @@ func TestNumbersTaken(t *testing.T) {
 			t.Skip("no UTS namespaces: ", err)
 		}
 		defer unix.Close(ns)
-		s := report(t, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: ns, Flags: unix.CLONE_NEWUTS}},
-			Files: append(inherited(), vspawn.File{Child: ns, Parent: 2})})
+		s := report(t, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(ns), Flags: unix.CLONE_NEWUTS}},
+			Files: append(inherited(), vspawn.File{Child: ns, Parent: vspawn.FD(2)})})
 		equal(t, "namespace", s.Namespaces["uts"], ownState().Namespaces["uts"])
 		equal(t, "descriptor", s.Files[ns], inodeOf(2))
 	})

@@ -81,7 +81,7 @@ func TestPdeathsigOfChangedThread(t *testing.T) {
 				err := c.change(t)
 				if err == nil {
 					p, err = vspawn.Start(t.Context(), argv[0], argv, &vspawn.Attr{Pdeathsig: unix.SIGKILL,
-						Files: []vspawn.File{{Child: 2, Parent: 2}, {Child: tiny.FD, File: puppet.Child}}})
+						Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: tiny.FD, Parent: puppet.Child}}})
 				}
 				started <- err
 				<-end

@@ -177,7 +177,7 @@ func TestHeldByChild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := startHelper(t, &Attr{Files: []File{{Child: 1, File: w}, {Child: 2, Parent: 2}}}, holding, path, c.flag)
+		p := startHelper(t, &Attr{Files: []File{{Child: 1, Parent: w}, {Child: 2, Parent: FD(2)}}}, holding, path, c.flag)
 		w.Close()
 		if _, err := r.Read(make([]byte, 1)); err != nil {
 			t.Error(err)
@@ -208,7 +208,7 @@ func TestAgainOnceInMounts(t *testing.T) {
 		t.Cleanup(func() { unix.Close(fd) })
 		return fd
 	}
-	mnt, uts := []Namespace{{FD: open("mnt")}}, []Namespace{{FD: open("uts")}}
+	mnt, uts := []Namespace{{FD: FD(open("mnt"))}}, []Namespace{{FD: FD(open("uts"))}}
 	mounts := []Mount{{Source: "x", Target: "/x", Type: "tmpfs"}}
 	for _, c := range []struct {
 		name string

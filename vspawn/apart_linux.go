@@ -18,7 +18,7 @@ type apartness struct {
 	field string // what changes it
 	flag  uintptr
 	entry string // of Setns
-	n     Namespace
+	n     namespace
 }
 
 // apart checks that what field changes is not the parent's: that the child is
@@ -29,11 +29,7 @@ func (c *compiler) apart(field string, flag uintptr, why string) error {
 		return nil
 	}
 	for i := len(a.Setns) - 1; i >= 0; i-- {
-		n := a.Setns[i]
-		if n.Flags == 0 {
-			n.Flags = kindOf(n.FD)
-		}
-		if n.Flags&flag != 0 {
+		if n := c.namespace(i).known(); n.flags&flag != 0 {
 			c.plan.apart = append(c.plan.apart, apartness{field, flag, index("Setns", i), n})
 			return nil
 		}
@@ -87,24 +83,24 @@ func (p *Plan) checkApart() error {
 }
 
 func (a *apartness) error(err error) error {
-	return &Error{Step: "setns", Field: a.entry, Object: namespaceText(a.n), Err: err}
+	return &Error{Step: "setns", Field: a.entry, Object: a.n.String(), Err: err}
 }
 
 // namespaceInode tells a namespace from others.
 type namespaceInode struct{ dev, ino uint64 }
 
 // inode is that of the namespace of one kind.
-func (n Namespace) inode(flag uintptr) (ino namespaceInode, err error) {
-	pid := n.Pid
+func (n namespace) inode(flag uintptr) (ino namespaceInode, err error) {
+	pid := n.pid
 	if pid == 0 {
-		if kind := kindOf(n.FD); kind != 0 {
+		if kind := kindOf(n.fd); kind != 0 {
 			var st unix.Stat_t
-			if err := unix.Fstat(n.FD, &st); err != nil {
+			if err := unix.Fstat(n.fd, &st); err != nil {
 				return ino, err
 			}
 			return namespaceInode{uint64(st.Dev), st.Ino}, nil
 		}
-		if pid, err = pidOf(n.FD); err != nil {
+		if pid, err = pidOf(n.fd); err != nil {
 			return ino, err
 		}
 	}

@@ -4,7 +4,6 @@ package vspawn
 
 import (
 	"fmt"
-	"os"
 	"syscall"
 	"time"
 )
@@ -28,14 +27,14 @@ type Attr struct {
 	// relative to it. DirFD is the same by a descriptor (fchdir(2)); one that
 	// lies outside of Chroot or PivotRoot leaves the child outside its root.
 	Dir   string
-	DirFD *int
+	DirFD Descriptor
 
 	// ExecFD is a descriptor of the program itself, a file from memfd_create
 	// included (execveat(2), Linux 3.19); the path is then empty. A script
 	// can't be started so: its interpreter would find the descriptor closed.
 	// With TOMOYO before Linux 6.12 the child's root needs a /dev/fd, or a /proc
 	// if root and mount namespace are the parent's and there are no Syscalls.
-	ExecFD *int
+	ExecFD Descriptor
 
 	// Files is the child's descriptor table. nil passes on 0, 1 and 2; any
 	// other value is the whole table: an empty list, []File{}, closes all, and
@@ -59,8 +58,8 @@ type Attr struct {
 	Pgid *int
 
 	// TTY is the parent's descriptor of the terminal that ControllingTTY and
-	// Foreground are about.
-	TTY *int
+	// Foreground are about: an *os.File, or a number, as FD(0).
+	TTY Descriptor
 
 	// ControllingTTY makes TTY the controlling terminal of the child's
 	// session (ioctl_tty(2), TIOCSCTTY). It needs Setsid.
@@ -252,7 +251,7 @@ type Attr struct {
 	// Ptrace or StartStopped may be chosen, with oom.group or without, and its
 	// parent dies with it: that is not to be born where memory may run
 	// out, unless the parent is at -1000, which is spared.
-	Cgroup *int
+	Cgroup Descriptor
 
 	// PrivateMounts keeps mounts in the child's namespace from the parent's,
 	// and the parent's from the child's (MS_REC|MS_PRIVATE on "/"); Mounts
@@ -298,13 +297,13 @@ type Attr struct {
 
 // A File gives the child a descriptor. What it copies has to stay open until
 // Start returns: a number that is closed and used again meanwhile gives the
-// child whatever has it then. A File that is closed before Start is an error.
+// child whatever has it then. One of a Parent that is an *os.File, and closed before
+// Start, is an error; so is a File without a source.
 type File struct {
-	Child  int      // its number in the child
-	Parent int      // the parent's descriptor that it is a copy of
-	File   *os.File // if not nil, taken instead of Parent, and kept from the collector
+	Child  int        // its number in the child
+	Parent Descriptor // the parent's, that it is a copy of: an *os.File, or a number as FD(1)
 
-	// Path, if not empty, is opened by the child instead (before Linux 5.16 not
+	// Path, in the place of Parent, is opened by the child (before Linux 5.16 not
 	// its own files below /proc, unless it is root's child), in its own root and
 	// directory and with its own credentials (open(2)).
 	Path  string
@@ -386,9 +385,9 @@ type BPF struct {
 
 // A Namespace is one, or several, of another process.
 type Namespace struct {
-	FD    int     // a descriptor from /proc/PID/ns, or a pidfd (Linux 5.8)
-	Pid   int     // if not 0, the process itself, instead of FD (Linux 5.8); not for a child in a new PID namespace
-	Flags uintptr // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for what it is when the Plan is compiled
+	FD    Descriptor // a file of /proc/PID/ns, or a pidfd (Linux 5.8)
+	Pid   int        // if not 0, the process itself, instead of FD (Linux 5.8); not for a child in a new PID namespace
+	Flags uintptr    // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for what it is when the Plan is compiled
 }
 
 // A Mount is one mount(2).

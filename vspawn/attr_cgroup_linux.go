@@ -6,7 +6,7 @@ func addCgroup(c *compiler) error {
 	if c.attr.Cgroup == nil {
 		return nil
 	}
-	c.plan.cgroup = *c.attr.Cgroup
+	c.plan.cgroup = c.fd("Cgroup", sysClone3, c.attr.Cgroup)
 	c.plan.cloneFlags |= unix.CLONE_INTO_CGROUP
 	return nil
 }

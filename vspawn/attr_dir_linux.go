@@ -7,7 +7,7 @@ func addUmask(c *compiler) error {
 	if *c.attr.Umask&^0o777 != 0 {
 		return refuse("Umask", "%#o has bits beyond 0777", *c.attr.Umask)
 	}
-	c.op(op{field: "Umask", call: sysUmask, args: []arg{oct(*c.attr.Umask)}})
+	c.op(op{field: "Umask", call: sysUmask, args: []arg{oct(uint32(*c.attr.Umask))}})
 	return nil
 }
 
@@ -27,7 +27,8 @@ func addDir(c *compiler) error {
 	case c.attr.DirFD != nil && dir != "":
 		return refuse("DirFD", "contradicts Dir")
 	case c.attr.DirFD != nil:
-		c.op(op{field: "DirFD", call: sysFchdir, args: []arg{c.fd(c.at(*c.attr.DirFD))}, object: *c.attr.DirFD})
+		fd := c.fd("DirFD", sysFchdir, c.attr.DirFD)
+		c.op(op{field: "DirFD", call: sysFchdir, args: []arg{numbered(c.at(fd))}, object: fd})
 		return nil
 	case dir != "":
 		c.path("Dir", sysChdir, dir)

@@ -51,7 +51,7 @@ func addGroups(c *compiler) error {
 		list[i] = uint32(g)
 	}
 	c.plan.credentials = true
-	c.op(op{field: "Groups", call: sysSetgroups, args: []arg{dec(len(list)), {val: c.mem.words32(list), show: list}}, object: a.Groups,
+	c.op(op{field: "Groups", call: sysSetgroups, args: []arg{size(len(list)), {val: c.mem.words32(list), show: list}}, object: a.Groups,
 		explain: onError(unix.EPERM, "it needs CAP_SETGID, and in a user namespace a GIDMap with AllowSetgroups; KeepGroups keeps the groups as they are")})
 	return nil
 }

@@ -1,6 +1,9 @@
 package vspawn
 
 import (
+	"math"
+	"strconv"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -42,4 +45,29 @@ func addNofile(c *compiler) error {
 		o.kind, o.args[2].kind = opNofile, argNofile
 	}
 	return nil
+}
+
+func (c *compiler) rlimit(field string, r Rlimit) {
+	limits := arg{val: c.mem.words64([]uint64{r.Soft, r.Hard}), show: rlimitValue(r)}
+	c.op(op{field: field, call: sysPrlimit64, object: rlimitName(r.Resource),
+		args: []arg{dec(0), name(rlimitName(r.Resource), uintptr(r.Resource)), limits, name("NULL", 0)}})
+}
+
+var rlimitNames = [...]string{"CPU", "FSIZE", "DATA", "STACK", "CORE", "RSS", "NPROC", "NOFILE",
+	"MEMLOCK", "AS", "LOCKS", "SIGPENDING", "MSGQUEUE", "NICE", "RTPRIO", "RTTIME"}
+
+func rlimitName(resource int) string { return "RLIMIT_" + rlimitNames[resource] }
+
+// rlimitValue prints as strace prints a struct rlimit.
+type rlimitValue Rlimit
+
+func (r rlimitValue) String() string {
+	return "{rlim_cur=" + limit(r.Soft) + ", rlim_max=" + limit(r.Hard) + "}"
+}
+
+func limit(v uint64) string {
+	if v == math.MaxUint64 {
+		return "RLIM_INFINITY"
+	}
+	return strconv.FormatUint(v, 10)
 }

@@ -3,7 +3,6 @@ package vspawn
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,39 +30,61 @@ func addSetns(c *compiler) error {
 		if other := uint64(n.Flags) &^ namespaces; other != 0 {
 			return refuse(field, "%#x is not a flag of a namespace (CLONE_NEW…)", other)
 		}
-		if n.Flags == 0 && n.Pid == 0 && c.changesNamespaces() {
-			n.Flags = kindOf(n.FD) // so that the kernel takes no other for it
-		}
-		setns := op{field: field, call: sysSetns, object: namespaceText(n),
-			explain: onError(unix.EUSERS, "a time namespace can't be entered by a child that shares memory: use Cloneflags")}
-		flags := name(namespaceNames(n.Flags), n.Flags)
 		switch {
-		case !kernelInt(n.Pid):
-			return refuse(field, "%d is not a pid", n.Pid)
-		case n.Pid == 0:
-			setns.args = []arg{dec(n.FD), flags}
-		case c.attr.Cloneflags&unix.CLONE_NEWPID != 0:
+		case n.Pid != 0 && c.attr.Cloneflags&unix.CLONE_NEWPID != 0:
 			return refuse(field, "pid %d would be one of the new PID namespace (CLONE_NEWPID): give a pidfd of the process as FD", n.Pid)
-		case n.Flags == 0:
+		case n.Pid != 0 && n.Flags == 0:
 			return refuse(field, "Flags have to say which namespaces of pid %d", n.Pid)
-		default:
-			c.plan.byPid = field
-			c.op(op{field: field, call: sysPidfdOpen, args: []arg{dec(n.Pid), dec(0)}, out: arg{kind: argNext}, object: namespaceText(n)})
-			setns.args = []arg{{kind: argResult}, flags}
 		}
-		c.op(setns)
-		if n.Flags == 0 || n.Flags&unix.CLONE_NEWUSER != 0 {
-			c.plan.credentials = true
-		}
+		c.setns(field, c.namespace(i))
 	}
 	return nil
 }
 
-func namespaceText(n Namespace) string {
-	if n.Pid != 0 {
-		return fmt.Sprintf("%s of pid %d", namespaceNames(n.Flags), n.Pid)
+func (c *compiler) setns(field string, n namespace) {
+	by := numbered(n.fd)
+	if n.pid != 0 {
+		c.plan.byPid = field
+		c.op(op{field: field, call: sysPidfdOpen, args: []arg{c.int(field, n.pid, "a pid"), dec(0)}, out: arg{kind: argNext}, object: n})
+		by = arg{kind: argResult}
+	} else if c.changesNamespaces() {
+		n = n.known() // so that the kernel takes no other for it
 	}
-	return fmt.Sprintf("%s of descriptor %d", namespaceNames(n.Flags), n.FD)
+	c.op(op{field: field, call: sysSetns, args: []arg{by, name(namespaceNames(n.flags), n.flags)}, object: n,
+		explain: onError(unix.EUSERS, "a time namespace can't be entered by a child that shares memory: use Cloneflags")})
+	if n.flags == 0 || n.flags&unix.CLONE_NEWUSER != 0 {
+		c.plan.credentials = true
+	}
+}
+
+// A namespace is one of Setns: by a process if there is one, else by a descriptor.
+type namespace struct {
+	fd, pid int
+	flags   uintptr
+}
+
+// namespace is entry i of Setns.
+func (c *compiler) namespace(i int) namespace {
+	n := c.attr.Setns[i]
+	if n.Pid != 0 {
+		return namespace{fd: -1, pid: n.Pid, flags: n.Flags}
+	}
+	return namespace{fd: c.fd(index("Setns", i), sysSetns, n.FD), flags: n.Flags}
+}
+
+// known has the flags of a file that says what it is.
+func (n namespace) known() namespace {
+	if n.flags == 0 && n.pid == 0 {
+		n.flags = kindOf(n.fd)
+	}
+	return n
+}
+
+func (n namespace) String() string {
+	if n.pid != 0 {
+		return fmt.Sprintf("%s of pid %d", namespaceNames(n.flags), n.pid)
+	}
+	return fmt.Sprintf("%s of descriptor %d", namespaceNames(n.flags), n.fd)
 }
 
 func namespaceNames(flags uintptr) string {
@@ -99,7 +120,7 @@ func addHostname(c *compiler) error {
 	if err := c.apart("Hostname", unix.CLONE_NEWUTS, "it would be the whole machine's"); err != nil {
 		return err
 	}
-	c.op(op{field: "Hostname", call: sysSethostname, args: []arg{c.str(h), dec(len(h))}, object: h})
+	c.op(op{field: "Hostname", call: sysSethostname, args: []arg{c.str("Hostname", h), size(len(h))}, object: h})
 	return nil
 }
 
@@ -123,11 +144,6 @@ func addMounts(c *compiler) error {
 		if m.Target == "" {
 			return refuse(field, "no Target")
 		}
-		for _, s := range []string{m.Source, m.Target, m.Type, m.Data} {
-			if strings.IndexByte(s, 0) >= 0 {
-				return refuse(field, "%q contains a NUL", s)
-			}
-		}
 		if most := os.Getpagesize() - 1; len(m.Data) > most {
 			return refuse(field, "%d bytes of Data: the kernel would cut them off behind %d, a page with the NUL", len(m.Data), most)
 		}
@@ -141,7 +157,7 @@ func (c *compiler) mount(field string, m Mount) {
 		if s == "" {
 			return name("NULL", 0)
 		}
-		return c.str(s)
+		return c.str(field, s)
 	}
 	c.op(op{field: field, call: sysMount, object: m.Target,
 		args: []arg{str(m.Source), str(m.Target), str(m.Type), name(hex(m.Flags), m.Flags), str(m.Data)}})
@@ -154,8 +170,8 @@ func addPivotRoot(c *compiler) error {
 	if root == "" {
 		return nil
 	}
-	here := c.str(".")
-	c.op(op{field: "PivotRoot", call: sysChdir, args: []arg{c.str(root)}, object: root})
+	here := c.str("PivotRoot", ".")
+	c.op(op{field: "PivotRoot", call: sysChdir, args: []arg{c.str("PivotRoot", root)}, object: root})
 	c.op(op{field: "PivotRoot", call: sysPivotRoot, args: []arg{here, here}, object: root,
 		explain: onError(unix.EINVAL, "it must be a mount point, not a shared one (PrivateMounts), and the root that is left not the initramfs (pivot_root(2))")})
 	c.op(op{field: "PivotRoot", call: sysUmount2, args: []arg{here, name("MNT_DETACH", unix.MNT_DETACH)}, object: "the old root"})

@@ -36,7 +36,7 @@ func addOOMScoreAdj(c *compiler) error {
 		return nil
 	}
 	c.plan.writesOwnProc = true
-	c.plan.oomScoreFD = c.keep(c.open("OOMScoreAdj", ownOOMScoreAdj, unix.O_WRONLY, 0))
+	c.plan.oomScoreFD = c.keep(c.open("OOMScoreAdj", c.str("OOMScoreAdj", ownOOMScoreAdj), name(openFlags(unix.O_WRONLY), unix.O_WRONLY), 0))
 	c.writeOOMScoreAdj(opLowerOOMScoreAdj)
 	return nil
 }
@@ -51,7 +51,7 @@ func addOOMScoreAdjRaised(c *compiler) error {
 func (c *compiler) writeOOMScoreAdj(kind opKind) {
 	text := strconv.Itoa(c.plan.oomScoreAdj)
 	c.op(op{kind: kind, field: "OOMScoreAdj", call: sysWrite, object: ownOOMScoreAdj,
-		args: []arg{c.fd(c.plan.oomScoreFD), c.str(text), dec(len(text))}, flags: asm.Expect, want: dec(len(text))})
+		args: []arg{numbered(c.plan.oomScoreFD), c.str("OOMScoreAdj", text), size(len(text))}, flags: asm.Expect, want: size(len(text))})
 }
 
 // lowersOOMScoreAdj tells whether the child's adjustment is to be below the

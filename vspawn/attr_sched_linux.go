@@ -75,7 +75,7 @@ func addNice(c *compiler) error {
 		return refuse("Nice", "%d is not from -20 to 19", *n)
 	}
 	c.op(op{field: "Nice", call: sysSetpriority, object: *n,
-		args: []arg{name("PRIO_PROCESS", unix.PRIO_PROCESS), dec(0), signed(*n)}})
+		args: []arg{name("PRIO_PROCESS", unix.PRIO_PROCESS), dec(0), signed(int32(*n))}})
 	return nil
 }
 
@@ -89,7 +89,7 @@ func addIOPriority(c *compiler) error {
 	}
 	const whoProcess, classShift = 1, 13 // include/uapi/linux/ioprio.h
 	c.op(op{field: "IOPriority", call: sysIoprioSet, object: *p,
-		args: []arg{name("IOPRIO_WHO_PROCESS", whoProcess), dec(0), dec(p.Class<<classShift | p.Level)}})
+		args: []arg{name("IOPRIO_WHO_PROCESS", whoProcess), dec(0), dec(int32(p.Class<<classShift | p.Level))}})
 	return nil
 }
 
@@ -113,7 +113,7 @@ func addAffinity(c *compiler) error {
 		return refuse("Affinity", "empty: the child could run nowhere")
 	}
 	c.op(op{field: "Affinity", call: sysSchedSetaffinity, object: list,
-		args: []arg{dec(0), dec(8 * len(mask)), {val: c.mem.words64(mask), show: list}}})
+		args: []arg{dec(0), size(8 * len(mask)), {val: c.mem.words64(mask), show: list}}})
 	return nil
 }
 
@@ -134,7 +134,7 @@ func addTimerSlack(c *compiler) error {
 		return refuse("TimerSlack", "%v is more nanoseconds than the kernel's long takes", d)
 	}
 	if d > 0 {
-		c.prctl("TimerSlack", name("PR_SET_TIMERSLACK", unix.PR_SET_TIMERSLACK), dec(int(d)))
+		c.prctl("TimerSlack", name("PR_SET_TIMERSLACK", unix.PR_SET_TIMERSLACK), arg{val: uintptr(d)})
 	}
 	return nil
 }

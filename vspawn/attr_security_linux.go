@@ -2,7 +2,6 @@ package vspawn
 
 import (
 	"fmt"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +17,7 @@ func addBounding(c *compiler) error {
 	}
 	for n := range last + 1 {
 		if *c.attr.Bounding&Caps(n) == 0 {
-			c.prctl("Bounding", name("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP), dec(n))
+			c.prctl("Bounding", name("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP), dec(int32(n)))
 		}
 	}
 	return nil
@@ -26,11 +25,8 @@ func addBounding(c *compiler) error {
 
 func addSecurebits(c *compiler) error {
 	if b := c.attr.Securebits; b != nil {
-		if !kernelInt(*b) {
-			return refuse("Securebits", "%#x is not a set of flags", *b)
-		}
 		c.plan.credentials = true
-		c.prctl("Securebits", name("PR_SET_SECUREBITS", unix.PR_SET_SECUREBITS), name(hex(uintptr(*b)), uintptr(*b)))
+		c.prctl("Securebits", name("PR_SET_SECUREBITS", unix.PR_SET_SECUREBITS), c.flags("Securebits", *b, hex(uintptr(*b))))
 	}
 	return nil
 }
@@ -86,7 +82,7 @@ func addCapabilities(c *compiler) error {
 		args: []arg{c.bytes(header, "{_LINUX_CAPABILITY_VERSION_3, 0}"), c.bytes(data, *sets)}})
 	for n := range 64 {
 		if a.Ambient&Caps(n) != 0 {
-			c.prctl("Ambient", name("PR_CAP_AMBIENT", unix.PR_CAP_AMBIENT), name("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT_RAISE), dec(n))
+			c.prctl("Ambient", name("PR_CAP_AMBIENT", unix.PR_CAP_AMBIENT), name("PR_CAP_AMBIENT_RAISE", unix.PR_CAP_AMBIENT_RAISE), dec(int32(n)))
 		}
 	}
 	return nil
@@ -130,30 +126,30 @@ func addLandlock(c *compiler) error {
 	}
 	// A kernel takes a shorter structure than its own, and a longer one if it
 	// knows all that is set there: so the shortest that will do.
-	size := 8
+	length := 8
 	if l.Net != 0 {
-		size = 16
+		length = 16
 	}
 	if l.Scope != 0 {
-		size = 24
+		length = 24
 	}
 	attr := native.AppendUint64(native.AppendUint64(native.AppendUint64(nil, l.FS), l.Net), l.Scope)
 	ruleset := c.keep(op{field: "Landlock", call: sysLandlockCreateRuleset,
-		args: []arg{c.bytes(attr, fmt.Sprintf("{%#x, %#x, %#x}", l.FS, l.Net, l.Scope)), dec(size), dec(0)}})
+		args: []arg{c.bytes(attr, fmt.Sprintf("{%#x, %#x, %#x}", l.FS, l.Net, l.Scope)), size(length), dec(0)}})
 	add := func(kind string, number uintptr, rule arg, object any) {
 		c.op(op{field: "Landlock", call: sysLandlockAddRule, object: object,
-			args: []arg{c.fd(ruleset), name(kind, number), rule, dec(0)}})
+			args: []arg{numbered(ruleset), name(kind, number), rule, dec(0)}})
 	}
 	for i, p := range l.Paths {
 		field := index("Landlock.Paths", i)
 		switch {
-		case p.Path == "" || strings.IndexByte(p.Path, 0) >= 0:
+		case p.Path == "":
 			return refuse(field, "%q is not a path", p.Path)
 		case p.Allow == 0 || p.Allow&^l.FS != 0:
 			return refuse(field, "allows %#x, but %#x is handled", p.Allow, l.FS)
 		}
-		fd := c.keep(c.open("Landlock", p.Path, unix.O_PATH, 0))
-		add("LANDLOCK_RULE_PATH_BENEATH", rulePathBeneath, arg{kind: argSpareRule, val: uintptr(fd), show: pathRule{p.Allow, p.Path}}, p.Path)
+		fd := c.keep(c.open("Landlock", c.str(field, p.Path), name(openFlags(unix.O_PATH), unix.O_PATH), 0))
+		add("LANDLOCK_RULE_PATH_BENEATH", rulePathBeneath, arg{kind: argSpareRule, val: spareIndex(fd), show: pathRule{p.Allow, p.Path}}, p.Path)
 	}
 	for i, p := range l.Ports {
 		field := index("Landlock.Ports", i)
@@ -166,7 +162,7 @@ func addLandlock(c *compiler) error {
 		rule := native.AppendUint64(native.AppendUint64(nil, p.Allow), uint64(p.Port))
 		add("LANDLOCK_RULE_NET_PORT", ruleNetPort, c.bytes(rule, itoa(p.Port)), p.Port)
 	}
-	c.op(op{field: "Landlock", call: sysLandlockRestrictSelf, args: []arg{c.fd(ruleset), dec(0)}})
+	c.op(op{field: "Landlock", call: sysLandlockRestrictSelf, args: []arg{numbered(ruleset), dec(0)}})
 	return nil
 }
 

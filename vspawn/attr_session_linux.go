@@ -17,15 +17,13 @@ func addPgid(c *compiler) error {
 	case a.Pgid == nil:
 	case *a.Pgid < 0:
 		return refuse("Pgid", "%d is negative", *a.Pgid)
-	case !kernelInt(*a.Pgid):
-		return refuse("Pgid", "%d is not a process group", *a.Pgid)
 	case a.Setsid && *a.Pgid != 0:
 		return refuse("Pgid", "%d contradicts Setsid: a session leader is in its own group", *a.Pgid)
 	case *a.Pgid != 0 && a.Cloneflags&unix.CLONE_NEWPID != 0:
 		return refuse("Pgid", "%d would be a group of the new PID namespace (CLONE_NEWPID), which has none yet: 0 makes one", *a.Pgid)
 	case a.Setsid: // done by it
 	default:
-		c.op(op{field: "Pgid", call: sysSetpgid, args: []arg{dec(0), dec(*a.Pgid)}})
+		c.op(op{field: "Pgid", call: sysSetpgid, args: []arg{dec(0), c.int("Pgid", *a.Pgid, "a process group")}})
 	}
 	return nil
 }
@@ -46,15 +44,16 @@ func addTTY(c *compiler) error {
 	case a.Setsid && a.Foreground && !a.ControllingTTY:
 		return refuse("Foreground", "contradicts Setsid without ControllingTTY: a new session has no terminal")
 	}
+	tty := numbered(c.fd("TTY", sysIoctl, a.TTY))
 	if a.ControllingTTY {
 		c.op(op{field: "ControllingTTY", call: sysIoctl,
-			args: []arg{dec(*a.TTY), name("TIOCSCTTY", unix.TIOCSCTTY), dec(0)}})
+			args: []arg{tty, name("TIOCSCTTY", unix.TIOCSCTTY), dec(0)}})
 	}
 	if a.Foreground {
 		// SIGTTOU, which a background process gets for this, is blocked.
 		c.op(op{field: "Foreground", call: sysGetpgid, args: []arg{dec(0)}, out: arg{kind: argWord, val: wordPgid}})
 		c.op(op{field: "Foreground", call: sysIoctl,
-			args: []arg{dec(*a.TTY), name("TIOCSPGRP", unix.TIOCSPGRP), {kind: argInt32, val: wordPgid}}})
+			args: []arg{tty, name("TIOCSPGRP", unix.TIOCSPGRP), {kind: argInt32, val: wordPgid}}})
 	}
 	return nil
 }

@@ -27,15 +27,14 @@ func addSyscalls(c *compiler, field string) {
 	}
 }
 
-func checkSyscalls(c *compiler) error {
+func (c *compiler) checkSyscalls() {
 	for i, s := range c.attr.Syscalls {
 		known := s.Before == ""
 		for _, a := range attributes {
 			known = known || a.field == s.Before
 		}
 		if !known {
-			return refuse(index("Syscalls", i), "Before: %q is not a place in the order", s.Before)
+			c.refuse(index("Syscalls", i), "Before: %q is not a place in the order", s.Before)
 		}
 	}
-	return nil
 }

@@ -13,6 +13,7 @@ var (
 	sysCapset                = call{"capset", unix.SYS_CAPSET}
 	sysChdir                 = call{"chdir", unix.SYS_CHDIR}
 	sysChroot                = call{"chroot", unix.SYS_CHROOT}
+	sysClone3                = call{"clone3", unix.SYS_CLONE3}
 	sysClose                 = call{"close", unix.SYS_CLOSE}
 	sysCloseRange            = call{"close_range", unix.SYS_CLOSE_RANGE}
 	sysDup3                  = call{"dup3", unix.SYS_DUP3}

@@ -81,7 +81,7 @@ func (in *instance) killAs(p *Plan, f *FeatureSet) error {
 	keep := arg{val: 1<<32 - 1}
 	return f.runToEnd(&Plan{compiled: &compiled{ops: []op{
 		{call: sysSetresuid, args: []arg{keep, {val: uid}, keep}},
-		{call: sysPidfdSendSignal, args: []arg{dec(pidfd), sig(unix.SIGKILL), dec(0), dec(0)}},
+		{call: sysPidfdSendSignal, args: []arg{numbered(pidfd), sig(unix.SIGKILL), dec(0), dec(0)}},
 		{call: sysExitGroup, args: []arg{dec(0)}},
 	}}})
 }

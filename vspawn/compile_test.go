@@ -25,7 +25,7 @@ close_range(3, 4294967295, CLOSE_RANGE_UNSHARE)
 rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
 execve("/bin/true", ["true", "it"], /* 2 vars */)
 `},
-		{"swapped descriptors", Attr{Files: []File{{Child: 0, Parent: 1}, {Child: 1, Parent: 0}, {Child: 5, Parent: 2}}}, clone + `, exit_signal=SIGCHLD})
+		{"swapped descriptors", Attr{Files: []File{{Child: 0, Parent: FD(1)}, {Child: 1, Parent: FD(0)}, {Child: 5, Parent: FD(2)}}}, clone + `, exit_signal=SIGCHLD})
 close_range(6, 4294967295, CLOSE_RANGE_UNSHARE)
 dup3(2, 5, 0)
 dup3(0, 6, O_CLOEXEC)
@@ -43,12 +43,12 @@ rt_sigprocmask(SIG_SETMASK, [inherited], NULL, 8)
 execve("/bin/true", ["true", "it"], /* 2 vars */)
 `},
 		{"everything", Attr{
-			Dir: "/d", Files: []File{{Child: 0, Parent: 0}}, Setsid: true, TTY: Ptr(0), ControllingTTY: true, Foreground: true,
+			Dir: "/d", Files: []File{{Child: 0, Parent: FD(0)}}, Setsid: true, TTY: FD(0), ControllingTTY: true, Foreground: true,
 			Umask: Ptr(0o27), Rlimits: []Rlimit{{unix.RLIMIT_STACK, 16 << 20, ^uint64(0)}}, Chroot: "/r",
 			UID: Ptr(1), GID: Ptr(2), Groups: []int{3, 4}, SignalMask: []syscall.Signal{syscall.SIGHUP},
 			DefaultSignals: []syscall.Signal{syscall.SIGINT}, IgnoreSignals: []syscall.Signal{syscall.SIGPIPE},
 			Pdeathsig: syscall.SIGTERM, Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, UIDMap: []IDMap{{0, 1000, 1}},
-			Cgroup: Ptr(1), Syscalls: []Syscall{{Before: "UID", Name: "getuid", Nr: unix.SYS_GETUID, Args: [6]uintptr{1}, Tolerate: true}},
+			Cgroup: FD(1), Syscalls: []Syscall{{Before: "UID", Name: "getuid", Nr: unix.SYS_GETUID, Args: [6]uintptr{1}, Tolerate: true}},
 		}, `clone3({flags=CLONE_VM|CLONE_VFORK|CLONE_PARENT_SETTID|CLONE_PIDFD|CLONE_CLEAR_SIGHAND|CLONE_INTO_CGROUP|CLONE_NEWUSER|CLONE_NEWPID, exit_signal=SIGCHLD})
 close(peer)
 write(sync, &word0, 1)
@@ -119,7 +119,7 @@ func TestCompileRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer network.Close()
-	other := []Namespace{{FD: int(network.Fd())}} // than what the fields beside it need
+	other := []Namespace{{FD: network}} // than what the fields beside it need
 	ok := Attr{}
 	for _, test := range []struct {
 		path  string
@@ -134,21 +134,21 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Env: []string{"A=\x00"}}, "Env[0]"},
 		{"/x", nil, Attr{Dir: "\x00"}, "Dir"},
 		{"/x", nil, Attr{Chroot: "/\x00"}, "Chroot"},
-		{"/x", nil, Attr{Files: []File{{Child: -1}}}, "Files[0]"},
-		{"/x", nil, Attr{Files: []File{{Child: 1 << 30}}}, "Files[0]"},
-		{"/x", nil, Attr{Files: []File{{Child: 1}, {Child: 3, Parent: 1 << 30}}}, "Files[1]"},
-		{"/x", nil, Attr{Files: []File{{Parent: -1}}}, "Files[0]"},
-		{"/x", nil, Attr{Files: []File{{Parent: 1000}}}, "Files[0]"},
-		{"/x", nil, Attr{Files: []File{{File: closed}}}, "Files[0]"},
-		{"/x", nil, Attr{Files: []File{{Child: 1}, {Child: 1}}}, "Files[1]"},
+		{"/x", nil, Attr{Files: []File{{Child: -1, Parent: FD(0)}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Child: 1 << 30, Parent: FD(0)}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Child: 1, Parent: FD(0)}, {Child: 3, Parent: FD(1 << 30)}}}, "Files[1]"},
+		{"/x", nil, Attr{Files: []File{{Parent: FD(-1)}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Parent: FD(1000)}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Parent: closed}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Child: 1, Parent: FD(0)}, {Child: 1, Parent: FD(0)}}}, "Files[1]"},
 		{"/x", nil, Attr{Setsid: true, Pgid: Ptr(7)}, "Pgid"},
 		{"/x", nil, Attr{Pgid: Ptr(-1)}, "Pgid"},
 		{"/x", nil, Attr{Foreground: true}, "Foreground"},
 		{"/x", nil, Attr{ControllingTTY: true, Setsid: true}, "ControllingTTY"},
-		{"/x", nil, Attr{ControllingTTY: true, TTY: Ptr(0)}, "ControllingTTY"},
-		{"/x", nil, Attr{Setsid: true, Foreground: true, TTY: Ptr(0)}, "Foreground"},
-		{"/x", nil, Attr{TTY: Ptr(0)}, "TTY"},
-		{"/x", nil, Attr{TTY: Ptr(1000), Foreground: true}, "TTY"},
+		{"/x", nil, Attr{ControllingTTY: true, TTY: FD(0)}, "ControllingTTY"},
+		{"/x", nil, Attr{Setsid: true, Foreground: true, TTY: FD(0)}, "Foreground"},
+		{"/x", nil, Attr{TTY: FD(0)}, "TTY"},
+		{"/x", nil, Attr{TTY: FD(1000), Foreground: true}, "TTY"},
 		{"/x", nil, Attr{Umask: Ptr(0o1000)}, "Umask"},
 		{"/x", nil, Attr{Umask: Ptr(-1)}, "Umask"},
 		{"/x", nil, Attr{Rlimits: []Rlimit{{Resource: 16}}}, "Rlimits[0]"},
@@ -176,15 +176,15 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{0, 1, 1}}, GIDMap: []IDMap{{0, 1, 1}}, UID: Ptr(0), GID: Ptr(0)}, "Groups"},
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{0, 1, 1}}, UID: Ptr(0)}, "Groups"},
 		{"/x", nil, Attr{Unshareflags: unix.CLONE_NEWUSER, GID: Ptr(0)}, "Groups"},
-		{"/x", nil, Attr{Cgroup: Ptr(-1)}, "Cgroup"},
-		{"/x", nil, Attr{Cgroup: Ptr(1000)}, "Cgroup"},
+		{"/x", nil, Attr{Cgroup: FD(-1)}, "Cgroup"},
+		{"/x", nil, Attr{Cgroup: FD(1000)}, "Cgroup"},
 		{"/x", nil, Attr{Syscalls: []Syscall{{Before: "Nonsense"}}}, "Syscalls[0]"},
-		{"/x", nil, Attr{ExecFD: Ptr(0)}, "path"},
-		{"", nil, Attr{ExecFD: Ptr(1000)}, "ExecFD"},
-		{"/x", nil, Attr{DirFD: Ptr(1000)}, "DirFD"},
-		{"/x", nil, Attr{DirFD: Ptr(0), Dir: "/"}, "DirFD"},
+		{"/x", nil, Attr{ExecFD: FD(0)}, "path"},
+		{"", nil, Attr{ExecFD: FD(1000)}, "ExecFD"},
+		{"/x", nil, Attr{DirFD: FD(1000)}, "DirFD"},
+		{"/x", nil, Attr{DirFD: FD(0), Dir: "/"}, "DirFD"},
 		{"/x", nil, Attr{Files: []File{{Path: "a\x00"}}}, "Files[0]"},
-		{"/x", nil, Attr{Files: []File{{Path: "a", Parent: 1}}}, "Files[0]"},
+		{"/x", nil, Attr{Files: []File{{Path: "a", Parent: FD(1)}}}, "Files[0]"},
 		{"/x", nil, Attr{Files: []File{{Path: "a", Mode: 1 << 16}}}, "Files[0]"},
 		{"/x", nil, Attr{CloseRanges: []Range{{First: 3, Last: 4}}}, "CloseRanges[0]"},
 		{"/x", nil, Attr{InheritFiles: true, CloseRanges: []Range{{First: 4, Last: 3}}}, "CloseRanges[0]"},
@@ -199,7 +199,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"/x", nil, Attr{Affinity: []int{-1}}, "Affinity[0]"},
 		{"/x", nil, Attr{TimerSlack: -1}, "TimerSlack"},
 		{"/x", nil, Attr{OOMScoreAdj: Ptr(1001)}, "OOMScoreAdj"},
-		{"/x", nil, Attr{Setns: []Namespace{{FD: 1000}}}, "Setns[0]"},
+		{"/x", nil, Attr{Setns: []Namespace{{FD: FD(1000)}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Pid: 1}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: []Namespace{{Flags: unix.CLONE_VM}}}, "Setns[0]"},
 		{"/x", nil, Attr{Setns: other, Hostname: "here"}, "Hostname"},
@@ -237,8 +237,8 @@ func FuzzCompile(f *testing.F) {
 	f.Add("/bin/true", "true", "A=1", "/", 0, 1, 2, 0)
 	f.Fuzz(func(t *testing.T, path, arg, env, dir string, a, b, c, d int) {
 		plan, err := Compile(path, []string{arg, dir}, &Attr{
-			Env: []string{env}, Dir: dir, Chroot: env, Files: []File{{Child: a, Parent: b}, {Child: c, Parent: d}},
-			Pgid: &a, TTY: &b, Foreground: a > b, Umask: &c, Rlimits: []Rlimit{{a, uint64(b), uint64(c)}},
+			Env: []string{env}, Dir: dir, Chroot: env, Files: []File{{Child: a, Parent: FD(b)}, {Child: c, Parent: FD(d)}},
+			Pgid: &a, TTY: FD(b), Foreground: a > b, Umask: &c, Rlimits: []Rlimit{{a, uint64(b), uint64(c)}},
 			UID: &b, GID: &c, Groups: []int{a, b, c}, SignalMask: []syscall.Signal{syscall.Signal(a)},
 			IgnoreSignals: []syscall.Signal{syscall.Signal(d)}, Pdeathsig: syscall.Signal(b),
 			Cloneflags: uintptr(a), UIDMap: []IDMap{{a, b, c}}, Syscalls: []Syscall{{Nr: uintptr(a)}},

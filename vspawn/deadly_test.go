@@ -50,7 +50,7 @@ func deadlies() []deadly {
 
 	rich := func() *Attr {
 		return &Attr{Setsid: true, Umask: Ptr(0), Nice: Ptr(19), TimerSlack: time.Millisecond, Dir: "/", Env: []string{},
-			NoNewPrivs: true, Pdeathsig: unix.SIGKILL, Files: []File{{Child: 0, Path: os.DevNull}, {Child: 1, Parent: 2}, {Child: 2, Parent: 2}},
+			NoNewPrivs: true, Pdeathsig: unix.SIGKILL, Files: []File{{Child: 0, Path: os.DevNull}, {Child: 1, Parent: FD(2)}, {Child: 2, Parent: FD(2)}},
 			Rlimits: []Rlimit{{Resource: unix.RLIMIT_CORE}}, SignalMask: []syscall.Signal{}}
 	}
 	for _, nr := range calls(rich()) {

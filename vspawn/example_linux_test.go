@@ -42,7 +42,7 @@ func ExampleCompile() {
 func ExamplePlan_For() {
 	ctx := context.Background()
 	quiet, err := vspawn.Compile("/", nil, &vspawn.Attr{
-		Files: []vspawn.File{{Child: 0, Path: os.DevNull}, {Child: 1, Parent: 1}, {Child: 2, Parent: 2}},
+		Files: []vspawn.File{{Child: 0, Path: os.DevNull}, {Child: 1, Parent: os.Stdout}, {Child: 2, Parent: os.Stderr}},
 		Nice:  vspawn.Ptr(10),
 	})
 	if err != nil {
@@ -72,7 +72,7 @@ func ExampleFile() {
 	}
 	defer r.Close()
 	p, err := vspawn.Start(ctx, "/bin/sh", []string{"sh", "-c", "echo hello; exit 7"}, &vspawn.Attr{
-		Files: []vspawn.File{{Child: 1, File: w}, {Child: 2, Parent: 2}}, // and no standard input
+		Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: os.Stderr}}, // and no standard input
 	})
 	w.Close() // the child has its own, and the reading ends when that is closed
 	if err != nil {
@@ -136,7 +136,7 @@ func ExampleKillCgroup() {
 	}
 	defer dir.Close()
 	p, err := vspawn.Start(ctx, "/usr/bin/make", []string{"make", "-j8"}, &vspawn.Attr{
-		Cgroup: vspawn.Ptr(int(dir.Fd())), // born there: it never runs outside
+		Cgroup: dir, // born there: it never runs outside
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -218,7 +218,7 @@ func Example_memfd() {
 	if _, err := file.Write(program); err != nil {
 		log.Fatal(err)
 	}
-	p, err := vspawn.Start(ctx, "", []string{"program", "-c", "exit 3"}, &vspawn.Attr{ExecFD: vspawn.Ptr(int(file.Fd()))})
+	p, err := vspawn.Start(ctx, "", []string{"program", "-c", "exit 3"}, &vspawn.Attr{ExecFD: file})
 	if err != nil {
 		log.Fatal(err)
 	}

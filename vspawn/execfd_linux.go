@@ -52,7 +52,7 @@ func (f *FeatureSet) tryExecFD() error {
 		return err
 	}
 	c := &compiled{}
-	c.ops = []op{{call: sysExecveat, args: []arg{dec(fd), {val: c.mem.str("")},
+	c.ops = []op{{call: sysExecveat, args: []arg{numbered(fd), {val: c.mem.str("")},
 		{val: c.mem.strs([]string{"none"})}, {val: c.mem.strs(nil)}, dec(unix.AT_EMPTY_PATH)}}}
 	in, err := f.try(&Plan{compiled: c}, 0)
 	if err != nil {

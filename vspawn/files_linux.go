@@ -1,9 +1,7 @@
 package vspawn
 
 import (
-	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,14 +10,6 @@ import (
 // matter (fs.nr_open can't be raised above it on small machines); no limit
 // that a process has reaches further by default.
 const maxDescriptor = 1 << 20
-
-// parent is the parent's descriptor, -1 for a file that is closed.
-func (f *File) parent() int {
-	if f.File != nil {
-		return int(f.File.Fd())
-	}
-	return f.Parent
-}
 
 // addFiles plans the child's descriptor table: the copies in an order in which
 // no source is overwritten while it is still needed, then the rest closed.
@@ -30,27 +20,13 @@ func addFiles(c *compiler) error {
 	}
 	targets := []int{0, 1, 2}
 	if a.Files != nil {
-		source := map[int]int{} // by target
+		source, err := c.sources()
+		if err != nil {
+			return err
+		}
 		targets = targets[:0]
-		for i := range a.Files {
-			f, field := &a.Files[i], index("Files", i)
-			if f.Child < 0 || f.Child >= maxDescriptor {
-				return refuse(field, "child's descriptor %d is out of range", f.Child)
-			}
-			if slices.Contains(targets, f.Child) {
-				return refuse(field, "child's descriptor %d is named twice", f.Child)
-			}
+		for _, f := range a.Files {
 			targets = append(targets, f.Child)
-			if f.Path != "" {
-				continue
-			}
-			source[f.Child] = f.parent()
-			if f.File != nil {
-				c.plan.files = append(c.plan.files, f.File)
-			}
-			if f.parent() != f.Child {
-				c.plan.sources = append(c.plan.sources, f.parent())
-			}
 		}
 		slices.Sort(targets)
 		c.moveAside(targets, source)
@@ -70,6 +46,34 @@ func addFiles(c *compiler) error {
 		c.closeBetween("CloseRanges", targets, r.First, r.last())
 	}
 	return nil
+}
+
+// sources checks Files, and gives the parent's descriptor for each of the child's that
+// is a copy.
+func (c *compiler) sources() (source map[int]int, err error) {
+	source = map[int]int{}
+	seen := map[int]bool{}
+	for i, f := range c.attr.Files {
+		field := index("Files", i)
+		switch {
+		case f.Child < 0 || f.Child >= maxDescriptor:
+			return nil, refuse(field, "child's descriptor %d is out of range", f.Child)
+		case seen[f.Child]:
+			return nil, refuse(field, "child's descriptor %d is named twice", f.Child)
+		case f.Parent == nil && f.Path == "":
+			return nil, refuse(field, "it has no source: neither Parent nor Path (the parent's 0 is vspawn.FD(0))")
+		}
+		seen[f.Child] = true
+		if f.Path != "" {
+			continue
+		}
+		fd := c.opened(field, sysDup3, f.Parent)
+		source[f.Child] = fd
+		if fd != f.Child {
+			c.plan.sources = append(c.plan.sources, fd)
+		}
+	}
+	return source, c.err
 }
 
 // checkRanges checks CloseRanges.
@@ -97,33 +101,26 @@ func (r Range) last() uint64 {
 	return uint64(r.Last)
 }
 
-// filesOpen tells whether the files are open still: another may have the number
-// of one that was closed.
-func (p *Plan) filesOpen() error {
-	for _, f := range p.files {
-		c, err := f.SyscallConn()
-		if err == nil {
-			err = c.Control(func(uintptr) {})
-		}
-		if err != nil {
-			return &Error{Step: "dup3", Field: "Files", Object: f.Name(), Err: os.ErrClosed, Hint: "it was closed after Compile"}
-		}
-	}
-	return nil
-}
-
 // moveAside saves the descriptors that are used later from being overwritten.
 func (c *compiler) moveAside(targets []int, source map[int]int) {
 	c.moved = map[int]int{}
-	for _, fd := range []*int{c.attr.DirFD, c.attr.ExecFD} {
-		if fd == nil || c.moved[*fd] != 0 || !slices.Contains(targets, *fd) {
+	for _, later := range []struct {
+		field string
+		call  call
+		d     Descriptor
+	}{{"DirFD", sysFchdir, c.attr.DirFD}, {"ExecFD", sysExecveat, c.attr.ExecFD}} {
+		if later.d == nil {
 			continue
 		}
-		if s, copied := source[*fd]; copied && s == *fd {
+		fd := c.fd(later.field, later.call, later.d)
+		if c.moved[fd] != 0 || !slices.Contains(targets, fd) {
 			continue
 		}
-		c.moved[*fd] = c.spare("Files")
-		c.copyFile(fileCopy{from: *fd, to: c.moved[*fd], spare: true})
+		if s, copied := source[fd]; copied && s == fd {
+			continue
+		}
+		c.moved[fd] = c.spare("Files")
+		c.copyFile(fileCopy{from: fd, to: c.moved[fd], spare: true})
 	}
 }
 
@@ -135,17 +132,13 @@ func addOpens(c *compiler) error {
 		}
 		field := index("Files", i)
 		switch {
-		case strings.IndexByte(f.Path, 0) >= 0:
-			return refuse(field, "%q contains a NUL", f.Path)
-		case f.File != nil || f.Parent != 0:
-			return refuse(field, "Path contradicts Parent and File")
-		case !kernelInt(f.Flags):
-			return refuse(field, "%#x is not a set of flags", f.Flags)
+		case f.Parent != nil:
+			return refuse(field, "Path contradicts Parent")
 		case f.Mode&^0o7777 != 0:
 			return refuse(field, "mode %#o has bits beyond 07777", f.Mode)
 		}
-		fd := c.keep(c.open(field, f.Path, f.Flags, f.Mode))
-		c.op(op{field: field, call: sysDup3, args: []arg{c.fd(fd), dec(f.Child), dec(0)}})
+		fd := c.keep(c.open(field, c.str(field, f.Path), c.flags(field, f.Flags, openFlags(f.Flags)), f.Mode))
+		c.op(op{field: field, call: sysDup3, args: []arg{numbered(fd), numbered(f.Child), dec(0)}})
 	}
 	return nil
 }
@@ -204,15 +197,15 @@ func orderCopies(targets []int, source map[int]int, spare func() int) []fileCopy
 func (c *compiler) copyFile(m fileCopy) {
 	switch {
 	case m.from == m.to: // dup3 refuses it, and it may be close-on-exec
-		c.op(op{field: "Files", call: sysFcntl, args: []arg{dec(m.to), name("F_SETFD", unix.F_SETFD), dec(0)}})
+		c.op(op{field: "Files", call: sysFcntl, args: []arg{numbered(m.to), name("F_SETFD", unix.F_SETFD), dec(0)}})
 	case m.spare:
-		c.op(op{field: "Files", call: sysDup3, args: []arg{dec(m.from), c.fd(m.to), name("O_CLOEXEC", unix.O_CLOEXEC)}})
+		c.op(op{field: "Files", call: sysDup3, args: []arg{numbered(m.from), numbered(m.to), name("O_CLOEXEC", unix.O_CLOEXEC)}})
 	default:
-		from := arg{kind: argSource, val: uintptr(m.from)}
-		if m.from >= c.plan.top {
-			from = c.fd(m.from)
+		from := numbered(m.from)
+		if from.kind == argConst {
+			from.kind = argSource
 		}
-		c.op(op{field: "Files", call: sysDup3, args: []arg{from, dec(m.to), dec(0)}})
+		c.op(op{field: "Files", call: sysDup3, args: []arg{from, numbered(m.to), dec(0)}})
 	}
 }
 
@@ -236,7 +229,7 @@ func (c *compiler) closeBetween(field string, targets []int, first int, last uin
 
 func (c *compiler) closeRange(field string, first int, last uint64) {
 	c.op(op{kind: opCloseRange, field: field, call: sysCloseRange,
-		args: []arg{dec(first), {val: uintptr(last)}, name("CLOSE_RANGE_CLOEXEC", unix.CLOSE_RANGE_CLOEXEC)}, object: "the descriptors that the child is not given"})
+		args: []arg{numbered(first), {val: uintptr(last)}, name("CLOSE_RANGE_CLOEXEC", unix.CLOSE_RANGE_CLOEXEC)}, object: "the descriptors that the child is not given"})
 }
 
 // openFlagNames are the flags of open that have a bit of their own.

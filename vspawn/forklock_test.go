@@ -199,7 +199,7 @@ func TestForkLockKeeps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := startHelper(t, &Attr{InheritFiles: true, Files: []File{{Child: 1, File: w}}}, list)
+		p := startHelper(t, &Attr{InheritFiles: true, Files: []File{{Child: 1, Parent: w}}}, list)
 		w.Close()
 		out, _ := io.ReadAll(r)
 		r.Close()

@@ -130,7 +130,7 @@ func (l *loaded) closeEach(o *op) error {
 		fd, err := strconv.Atoi(e.Name())
 		if err == nil && uintptr(fd) >= o.args[0].val && uintptr(fd) <= o.args[1].val {
 			l.add(&op{call: sysFcntl, flags: asm.Tolerate},
-				[]arg{dec(fd), dec(unix.F_SETFD), dec(unix.FD_CLOEXEC)})
+				[]arg{numbered(fd), dec(unix.F_SETFD), dec(unix.FD_CLOEXEC)})
 		}
 	}
 	return nil
@@ -151,7 +151,7 @@ func (l *loaded) resetEach(o *op) error {
 			return refused(o.name, o.field, signalName(unix.Signal(s)), errno)
 		case old[0] != sigDfl && old[0] != sigIgn:
 			l.add(&op{field: o.field, call: o.call},
-				[]arg{dec(s), {val: uintptr(unsafe.Pointer(defaultAction))}, dec(0), dec(sigsetSize)})
+				[]arg{dec(int32(s)), {val: uintptr(unsafe.Pointer(defaultAction))}, dec(0), dec(sigsetSize)})
 		}
 	}
 	return nil

@@ -66,8 +66,8 @@ func TestReserveKeepsLocks(t *testing.T) {
 			defer r.Close()
 			defer w.Close()
 			for _, files := range [][]File{
-				{{Child: 0, File: file}},
-				{{Child: 0, Parent: fd}, {Child: 1, File: w}, {Child: 2, File: w}, {Child: 5, File: file}},
+				{{Child: 0, Parent: file}},
+				{{Child: 0, Parent: FD(fd)}, {Child: 1, Parent: w}, {Child: 2, Parent: w}, {Child: 5, Parent: file}},
 			} {
 				p := startArgv(t, &Attr{Files: files}, exits(t, 0))
 				if s, err := p.Wait(t.Context()); err != nil || !s.Success() {

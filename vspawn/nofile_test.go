@@ -61,7 +61,7 @@ func TestNofileAfterCompile(t *testing.T) {
 	}
 	defer r.Close()
 	p := startHelper(t, &Attr{
-		Files:   []File{{Child: 0, Parent: 0}, {Child: 1, File: w}, {Child: 2, Parent: 2}},
+		Files:   []File{{Child: 0, Parent: FD(0)}, {Child: 1, Parent: w}, {Child: 2, Parent: FD(2)}},
 		Rlimits: []Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: soft, Hard: hard}},
 	}, nofileParent)
 	w.Close()

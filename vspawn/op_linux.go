@@ -80,11 +80,14 @@ const (
 	wordParent // one of the parent's pidfd
 )
 
-func dec(v int) arg                   { return arg{val: uintptr(v)} }
-func oct(v int) arg                   { return arg{val: uintptr(v), show: "0" + strconv.FormatInt(int64(v), 8)} }
+// Those of numbers that are not the caller's, or were checked: for others there are
+// c.int, c.flags and c.fd.
+func dec(v int32) arg                 { return arg{val: uintptr(v)} }
+func oct(v uint32) arg                { return arg{val: uintptr(v), show: "0" + strconv.FormatUint(uint64(v), 8)} }
+func size(n int) arg                  { return arg{val: uintptr(n)} } // of what another argument points to
 func name(text string, v uintptr) arg { return arg{val: v, show: text} }
 func sig(s syscall.Signal) arg        { return name(signalName(s), uintptr(s)) }
-func signed(v int) arg                { return arg{val: uintptr(v), show: strconv.Itoa(v)} }
+func signed(v int32) arg              { return arg{val: uintptr(v), show: itoa(int(v))} }
 
 func hex(v uintptr) string { return "0x" + strconv.FormatUint(uint64(v), 16) }
 func itoa(v int) string    { return strconv.Itoa(v) }

@@ -21,7 +21,7 @@ func addParentLives(c *compiler, field string) {
 		return
 	}
 	c.plan.mayAsk = true
-	c.op(op{kind: opParent, field: field, call: sysGetppid, flags: asm.Expect, want: dec(os.Getpid()),
+	c.op(op{kind: opParent, field: field, call: sysGetppid, flags: asm.Expect, want: dec(int32(os.Getpid())),
 		explain: explainNoParent})
 }
 

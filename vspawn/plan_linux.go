@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"cmp"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -55,12 +56,12 @@ type compiled struct {
 	apart []apartness // to be seen to before each start
 	byPid string      // the field of a process that Setns names, or ""
 
-	maps    []mapFile  // written by the parent while the child waits
-	asks    bool       // the child asks its parent: for the maps, or whether it lives
-	mayAsk  bool       // it does so where its parent has no number
-	asksFor string     // the first field for which it does, or may
-	mask    *uint64    // of a traced child's program; nil is the parent's thread's
-	files   []*os.File // kept open
+	maps    []mapFile // written by the parent while the child waits
+	asks    bool      // the child asks its parent: for the maps, or whether it lives
+	mayAsk  bool      // it does so where its parent has no number
+	asksFor string    // the first field for which it does, or may
+	mask    *uint64   // of a traced child's program; nil is the parent's thread's
+	kept    []keptFile
 
 	ready atomic.Pointer[loaded] // for this kernel, once it was loaded
 }
@@ -86,7 +87,7 @@ func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	if err := checkProgram(path, argv, env); err != nil {
+	if err := cmp.Or(checkProgram(path, argv), checkString("path", path), checkStrings("argv", argv), checkStrings("Env", env)); err != nil {
 		return nil, err
 	}
 	q := &Plan{compiled: p.compiled, own: command{path, argv, env}}

@@ -96,7 +96,7 @@ func randomTable(rng *rand.Rand, a int, free []int) map[int]int {
 func filesOf(table map[int]int) []File {
 	files := []File{}
 	for _, to := range slices.Sorted(maps.Keys(table)) {
-		files = append(files, File{Child: to, Parent: table[to]})
+		files = append(files, File{Child: to, Parent: FD(table[to])})
 	}
 	return files
 }
@@ -110,7 +110,7 @@ func inChild(t *testing.T, table map[int]int) {
 	}
 	defer r.Close()
 	w = high(t, w, 100)
-	p := startHelper(t, &Attr{Files: append(filesOf(table), File{Child: 1, File: w}, File{Child: 2, Parent: 2})}, list)
+	p := startHelper(t, &Attr{Files: append(filesOf(table), File{Child: 1, Parent: w}, File{Child: 2, Parent: FD(2)})}, list)
 	w.Close()
 	got := map[int]string{}
 	for lines := bufio.NewScanner(r); lines.Scan(); {

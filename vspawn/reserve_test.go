@@ -66,7 +66,7 @@ func TestReserve(t *testing.T) {
 			}
 			in, outW = high(t, in, 100), high(t, outW, 100)
 			argv := cat.Argv()
-			plan, err := Compile(argv[0], argv, &Attr{Files: []File{{Child: 0, File: in}, {Child: 1, File: outW}, {Child: 2, Parent: 2}}})
+			plan, err := Compile(argv[0], argv, &Attr{Files: []File{{Child: 0, Parent: in}, {Child: 1, Parent: outW}, {Child: 2, Parent: FD(2)}}})
 			if err != nil {
 				t.Error(err)
 				return
@@ -98,7 +98,7 @@ func TestReserve(t *testing.T) {
 	defer r.Close()
 	w = high(t, w, 100)
 	defer w.Close()
-	plan, err := Compile("/", nil, &Attr{Files: []File{{Child: 1, File: w}}})
+	plan, err := Compile("/", nil, &Attr{Files: []File{{Child: 1, Parent: w}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func BenchmarkDescriptors(b *testing.B) {
 		hr := must(unix.FcntlInt(r.Fd(), unix.F_DUPFD_CLOEXEC, 0))
 		hw := must(unix.FcntlInt(w.Fd(), unix.F_DUPFD_CLOEXEC, 0))
 		extra = append(extra, hr, hw)
-		return &Attr{Files: []File{{Child: 0, Parent: hr}, {Child: 1, Parent: hw}, {Child: 2, Parent: hw}}}
+		return &Attr{Files: []File{{Child: 0, Parent: FD(hr)}, {Child: 1, Parent: FD(hw)}, {Child: 2, Parent: FD(hw)}}}
 	}
 	var plain, piped []float64
 	for b.Loop() { // a round: few, many

@@ -55,12 +55,8 @@ func (c *compiler) rootAtExec() bool {
 
 // mayEnterUserNamespace tells whether one is among Setns.
 func (c *compiler) mayEnterUserNamespace() bool {
-	for _, n := range c.attr.Setns {
-		flags := n.Flags
-		if flags == 0 {
-			flags = kindOf(n.FD)
-		}
-		if flags == 0 || flags&unix.CLONE_NEWUSER != 0 {
+	for i := range c.attr.Setns {
+		if flags := c.namespace(i).known().flags; flags == 0 || flags&unix.CLONE_NEWUSER != 0 {
 			return true
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func TestSpareNotTaken(t *testing.T) {
 	const child, limit = 40, 41 // no number above the child's own
 	limits := &unix.Rlimit{Cur: limit, Max: limit}
-	attr := &Attr{Files: []File{{Child: 1, Parent: 1}, {Child: child, Path: "/dev/null"}}, Syscalls: []Syscall{
+	attr := &Attr{Files: []File{{Child: 1, Parent: FD(1)}, {Child: child, Path: "/dev/null"}}, Syscalls: []Syscall{
 		{Before: "Files.Path", Name: "prlimit64", Nr: unix.SYS_PRLIMIT64, Args: [6]uintptr{0, unix.RLIMIT_NOFILE, pointer(limits)}}}}
 	argv := exits(t, 0)
 	plan, err := Compile(argv[0], argv, attr)
@@ -40,7 +40,7 @@ func TestNoSpares(t *testing.T) {
 	}
 	for _, attr := range []*Attr{
 		{}, {InheritFiles: true}, {Syscalls: []Syscall{{Nr: unix.SYS_GETPID}}},
-		{InheritFiles: true, Files: []File{{Child: 0, Parent: 1}, {Child: 1, Parent: 2}, {Child: 5, Parent: 0}}},
+		{InheritFiles: true, Files: []File{{Child: 0, Parent: FD(1)}, {Child: 1, Parent: FD(2)}, {Child: 5, Parent: FD(0)}}},
 	} {
 		plan, err := Compile("/", nil, attr)
 		if err != nil {

@@ -114,7 +114,7 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 
 // open makes ready what the child needs.
 func (s *launch) open() (err error) {
-	if err := s.filesOpen(); err != nil {
+	if err := s.stillOpen(); err != nil {
 		return err
 	}
 	if s.low, err = s.borrow(s.f); err != nil {

@@ -77,8 +77,8 @@ func TestLesserKernels(t *testing.T) {
 			defer out.Close()
 			// 5 and 7 are the two ends, crossed twice over.
 			attr := Attr{Files: []File{
-				{Child: 0, File: r}, {Child: 1, File: in}, {Child: 2, Parent: 2},
-				{Child: int(r.Fd()), File: w}, {Child: int(w.Fd()), File: r}, {Child: 40, File: w},
+				{Child: 0, Parent: r}, {Child: 1, Parent: in}, {Child: 2, Parent: FD(2)},
+				{Child: int(r.Fd()), Parent: w}, {Child: int(w.Fd()), Parent: r}, {Child: 40, Parent: w},
 			}}
 			p := startHelper(t, &attr, list)
 			in.Close()

@@ -26,7 +26,7 @@ func TestWaitTogether(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := startHelper(t, &Attr{Files: []File{{Child: 0, File: r}}}, cat)
+			p := startHelper(t, &Attr{Files: []File{{Child: 0, Parent: r}}}, cat)
 			r.Close()
 			var wg sync.WaitGroup
 			for range 8 {

@@ -27,14 +27,14 @@ func TestCompileRefusesWideNumbers(t *testing.T) {
 			attr  Attr
 			field string
 		}{
-			{"/x", Attr{DirFD: &n}, "DirFD"},
-			{"", Attr{ExecFD: &n}, "ExecFD"},
-			{"/x", Attr{TTY: &n, Foreground: true}, "TTY"},
-			{"/x", Attr{Cgroup: &n}, "Cgroup"},
-			{"/x", Attr{Setns: []Namespace{{FD: n, Flags: unix.CLONE_NEWNET}}}, "Setns[0]"},
+			{"/x", Attr{DirFD: FD(n)}, "DirFD"},
+			{"", Attr{ExecFD: FD(n)}, "ExecFD"},
+			{"/x", Attr{TTY: FD(n), Foreground: true}, "TTY"},
+			{"/x", Attr{Cgroup: FD(n)}, "Cgroup"},
+			{"/x", Attr{Setns: []Namespace{{FD: FD(n), Flags: unix.CLONE_NEWNET}}}, "Setns[0]"},
 			{"/x", Attr{Setns: []Namespace{{Pid: n, Flags: unix.CLONE_NEWNET}}}, "Setns[0]"},
-			{"/x", Attr{Files: []File{{Child: n}}}, "Files[0]"},
-			{"/x", Attr{Files: []File{{Child: 1, Parent: n}}}, "Files[0]"},
+			{"/x", Attr{Files: []File{{Child: n, Parent: FD(0)}}}, "Files[0]"},
+			{"/x", Attr{Files: []File{{Child: 1, Parent: FD(n)}}}, "Files[0]"},
 			{"/x", Attr{Files: []File{{Child: 1, Path: "/", Flags: n}}}, "Files[0]"},
 			{"/x", Attr{InheritFiles: true, CloseRanges: []Range{{First: n, NoEnd: true}}}, "CloseRanges[0]"},
 			{"/x", Attr{InheritFiles: true, CloseRanges: []Range{{Last: n}}}, "CloseRanges[0]"},
@@ -107,8 +107,8 @@ func TestCompileRefusesSpecialNumbers(t *testing.T) {
 		{Attr{Personality: Ptr(uintptr(math.MaxUint32))}, "Personality"}, // "which one is it?"
 		{Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{Inside: 1, Size: math.MaxInt}}}, "UIDMap[0]"},
 		{Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []IDMap{{Outside: math.MaxInt, Size: math.MaxInt}}}, "UIDMap[0]"},
-		{Attr{Setns: []Namespace{{FD: -1}}}, "Setns[0]"},
-		{Attr{TTY: Ptr(-1), Foreground: true}, "TTY"},
+		{Attr{Setns: []Namespace{{FD: FD(-1)}}}, "Setns[0]"},
+		{Attr{TTY: FD(-1), Foreground: true}, "TTY"},
 		{Attr{TimerSlack: math.MinInt64}, "TimerSlack"},
 	} {
 		plan, err := Compile("/x", nil, &x.attr)

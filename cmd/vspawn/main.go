@@ -228,7 +228,7 @@ func start(plan *vspawn.Plan, r *request) (status int, err error) {
 
 	var tty *terminal
 	if r.attr.Foreground && !r.attr.Setsid {
-		tty = newTerminal(*r.attr.TTY)
+		tty = newTerminal(int(r.attr.TTY.(vspawn.FD)))
 		defer tty.takeBack()
 	}
 	signals := make(chan os.Signal, len(caught))

@@ -16,10 +16,10 @@ import (
 )
 
 // descriptor takes one that we were given.
-func descriptor(field func(*request) **int) func(*request, string) error {
+func descriptor(field func(*request) *vspawn.Descriptor) func(*request, string) error {
 	return func(r *request, value string) error {
 		fd, err := given(value)
-		*field(r) = &fd
+		*field(r) = vspawn.FD(fd)
 		return err
 	}
 }
@@ -36,6 +36,16 @@ func given(value string) (fd int, err error) {
 	return fd, nil
 }
 
+// setTTY takes any number: what is no terminal of ours, Start says.
+func setTTY(r *request, value string) error {
+	fd, err := strconv.ParseInt(value, 10, 32)
+	if err != nil {
+		return cause(err)
+	}
+	r.attr.TTY = vspawn.FD(fd)
+	return nil
+}
+
 func setFile(r *request, value string) error {
 	to, from, ok := strings.Cut(value, "=")
 	if !ok {
@@ -50,7 +60,7 @@ func setFile(r *request, value string) error {
 		return nil
 	}
 	parent, err := given(from)
-	r.attr.Files = append(r.attr.Files, vspawn.File{Child: child, Parent: parent})
+	r.attr.Files = append(r.attr.Files, vspawn.File{Child: child, Parent: vspawn.FD(parent)})
 	return err
 }
 
@@ -102,7 +112,7 @@ func (r *request) vacate(number string) (child int, err error) {
 		return 0, fmt.Errorf("%q: %w", number, cause(err))
 	}
 	if r.attr.Files == nil {
-		r.attr.Files = []vspawn.File{{Child: 0, Parent: 0}, {Child: 1, Parent: 1}, {Child: 2, Parent: 2}}
+		r.attr.Files = []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Parent: vspawn.FD(1)}, {Child: 2, Parent: vspawn.FD(2)}}
 	}
 	r.attr.Files = slices.DeleteFunc(r.attr.Files, func(f vspawn.File) bool { return f.Child == child })
 	r.closed = slices.DeleteFunc(r.closed, func(fd int) bool { return fd == child })
@@ -143,19 +153,19 @@ func parseRange(s string, bits int) (first, last int, err error) {
 }
 
 func setCgroup(r *request, value string) error {
-	fd, err := r.open(value, unix.O_PATH|unix.O_DIRECTORY)
-	r.attr.Cgroup = &fd
+	f, err := r.open(value, unix.O_PATH|unix.O_DIRECTORY)
+	r.attr.Cgroup = f
 	return err
 }
 
 // open opens a file until the child has started.
-func (r *request) open(path string, flags int) (fd int, err error) {
+func (r *request) open(path string, flags int) (*os.File, error) {
 	f, err := os.OpenFile(path, flags, 0)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	r.opened = append(r.opened, f)
-	return int(f.Fd()), nil
+	return f, nil
 }
 
 func (r *request) close() {

@@ -36,8 +36,8 @@ func setSetns(r *request, value string) error {
 		r.attr.Setns = append(r.attr.Setns, vspawn.Namespace{Pid: pid, Flags: uintptr(set)})
 		return err
 	}
-	fd, err := r.open(value, unix.O_RDONLY)
-	r.attr.Setns = append(r.attr.Setns, vspawn.Namespace{FD: fd})
+	f, err := r.open(value, unix.O_RDONLY)
+	r.attr.Setns = append(r.attr.Setns, vspawn.Namespace{FD: f})
 	return err
 }
 

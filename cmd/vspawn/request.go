@@ -68,7 +68,7 @@ func (r *request) compile() (*vspawn.Plan, error) {
 	}
 	a.Env = r.environ()
 	if (a.ControllingTTY || a.Foreground) && a.TTY == nil {
-		a.TTY = vspawn.Ptr(0)
+		a.TTY = vspawn.FD(0)
 	}
 	if a.InheritFiles && len(r.closed) > 0 {
 		return nil, usage.Errorf("-fd: %d=- contradicts -inherit: want -close", r.closed[0])

@@ -81,7 +81,7 @@ func table(fds []int) []vspawn.File {
 	files := make([]vspawn.File, 0, len(fds))
 	for child, fd := range fds {
 		if fd != closed {
-			files = append(files, vspawn.File{Child: child, Parent: fd})
+			files = append(files, vspawn.File{Child: child, Parent: vspawn.FD(fd)})
 		}
 	}
 	return files

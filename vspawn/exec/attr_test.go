@@ -63,7 +63,7 @@ func TestPlan(t *testing.T) {
 		{attr: attr{Credential: &syscall.Credential{}}, own: &vspawn.Attr{UID: vspawn.Ptr(1)}, want: "SysProcAttr.Credential: contradicts"},
 		{own: &vspawn.Attr{Env: []string{}}, want: "Env: set in Attr"},
 		{own: &vspawn.Attr{Dir: "/"}, want: "Dir: set in Attr"},
-		{own: &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: 1}}}, want: "descriptor 1 is named twice"},
+		{own: &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(1)}}}, want: "descriptor 1 is named twice"},
 		{own: &vspawn.Attr{Nice: vspawn.Ptr(99)}, want: "Nice"},
 	} {
 		err := (&Cmd{Path: "/x", SysProcAttr: &c.attr, Attr: c.own}).Start()
@@ -127,7 +127,7 @@ func TestClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(high)
-	for _, attr := range []*vspawn.Attr{nil, {Umask: vspawn.Ptr(0)}, {InheritFiles: true, Files: []vspawn.File{{Child: 78, Parent: 2}}}} {
+	for _, attr := range []*vspawn.Attr{nil, {Umask: vspawn.Ptr(0)}, {InheritFiles: true, Files: []vspawn.File{{Child: 78, Parent: vspawn.FD(2)}}}} {
 		argv, puppet := tiny.Argv(t), tiny.New(t)
 		cmd := Command(argv[0], argv[1:]...)
 		cmd.Stdin, cmd.ExtraFiles, cmd.Attr = gone, extra(puppet), attr

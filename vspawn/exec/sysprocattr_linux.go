@@ -170,7 +170,7 @@ func (m *mapping) foreground() {
 		return
 	}
 	m.attr.Foreground = true
-	put(m, "Foreground", &m.attr.TTY, &tty)
+	put[vspawn.Descriptor](m, "Foreground", &m.attr.TTY, vspawn.FD(tty))
 }
 
 func (m *mapping) unshareflags() {
@@ -262,5 +262,5 @@ func (m *mapping) cgroup() {
 		m.cmd.childEnds = append(m.cmd.childEnds, null)
 		fd = int(null.Fd())
 	}
-	put(m, "CgroupFD", &m.attr.Cgroup, &fd)
+	put[vspawn.Descriptor](m, "CgroupFD", &m.attr.Cgroup, vspawn.FD(fd))
 }

@@ -100,7 +100,7 @@ var foreground = helper.New("foreground", func(args []string) int {
 		fmt.Fprintln(os.Stderr, args...)
 		return 1
 	}
-	for _, attr := range []*vspawn.Attr{nil, {}, {Files: []vspawn.File{{Child: 20, Parent: 1}}}} {
+	for _, attr := range []*vspawn.Attr{nil, {}, {Files: []vspawn.File{{Child: 20, Parent: vspawn.FD(1)}}}} {
 		cmd := Command(args[0], args[1:]...)
 		cmd.Attr = attr
 		cmd.SysProcAttr = &syscall.SysProcAttr{Foreground: true, Ctty: 20}

@@ -373,7 +373,7 @@ func fakeConfig(t *testing.T, names ...string) Config {
 	})
 	c := Config{
 		Suites:  []Suite{{Package: "./qemu/testdata/misbehave"}},
-		Kernels: map[string]Given{target.Name: {Kernel: kernel}},
+		Kernels: map[string]GivenFiles{target.Name: {Kernel: kernel}},
 		Accel:   AccelTCG,
 		Limits:  Limits{Idle: time.Hour, Total: time.Hour},
 		Jobs:    2,

@@ -13,14 +13,14 @@ import (
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
-// Given is a kernel of the user's own.
-type Given struct {
+// GivenFiles are a kernel of the user's own.
+type GivenFiles struct {
 	Kernel  string   // path of the image
 	Modules []string // paths of those that the event port needs, in the order of loading
 }
 
 // check tells what is wrong with it on a target.
-func (g Given) check(t Target) error {
+func (g GivenFiles) check(t Target) error {
 	if g.Kernel == "" {
 		return usage.Errorf("MODULES_%s without KERNEL_%s: the modules of our own kernels come with them", t.variable(), t.variable())
 	}
@@ -50,12 +50,12 @@ func checkModule(file string) error {
 }
 
 // kernel is what a machine boots; what is wrong with the paths, check has found.
-func (g Given) kernel() supply.Kernel {
+func (g GivenFiles) kernel() supply.Kernel {
 	return supply.Kernel{Path: absolute(g.Kernel), File: filepath.Base(g.Kernel), Modules: g.Modules}
 }
 
 // GivenKernel is a kernel of the user's own for a target.
-func GivenKernel(t Target, g Given) (supply.Kernel, error) { return g.kernel(), g.check(t) }
+func GivenKernel(t Target, g GivenFiles) (supply.Kernel, error) { return g.kernel(), g.check(t) }
 
 func absolute(path string) string {
 	abs, err := filepath.Abs(path)

@@ -16,7 +16,7 @@ func show(t *testing.T, live bool, statuses ...Status) string {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	p := newProgress(w, Names()[:2])
+	p := newProgress(w, TargetNames()[:2])
 	if p.live {
 		t.Error("a pipe is taken for a terminal")
 	}

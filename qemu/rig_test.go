@@ -265,7 +265,7 @@ func TestKernelIsNone(t *testing.T) {
 	if err := os.WriteFile(file, rubbish, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := Given{Kernel: file}.check(target)
+	err := GivenFiles{Kernel: file}.check(target)
 	if !usage.Is(err) || !strings.Contains(err.Error(), "is no kernel image for this machine") {
 		t.Errorf("error: %v", err)
 	}
@@ -274,7 +274,7 @@ func TestKernelIsNone(t *testing.T) {
 	if err := os.WriteFile(file, rubbish, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (Given{Kernel: file}).check(target); err != nil {
+	if err := (GivenFiles{Kernel: file}).check(target); err != nil {
 		t.Fatal(err)
 	}
 	r := guestTest{run: "^TestPass$", kernel: file, limits: Limits{Idle: 2 * time.Second, Total: time.Hour}}.start(t)

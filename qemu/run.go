@@ -30,7 +30,7 @@ import (
 type Config struct {
 	Targets []Target
 	Suites  []Suite
-	Kernels map[string]Given // kernels of the user's, by target
+	Kernels map[string]GivenFiles // kernels of the user's, by target
 	Store   *supply.Store
 	// AnyKernel is enough: a target of whose kernels one can be had is not
 	// complained of for the others. They are shown all the same.

@@ -214,8 +214,8 @@ func (t Target) Toolchain(dir, cacheDir string) initramfs.Toolchain {
 	return initramfs.Toolchain{GOARCH: t.GOARCH, NoMMU: t.NoMMU, MaxOrder: t.MaxOrder, Dir: dir, CacheDir: cacheDir}
 }
 
-// Names returns the names of all targets, in the table's order.
-func Names() []string { return namesOf(Targets) }
+// TargetNames returns the names of all targets, in the table's order.
+func TargetNames() []string { return namesOf(Targets) }
 
 func namesOf(targets []Target) []string {
 	names := make([]string, len(targets))
@@ -245,7 +245,7 @@ func Select(list string) ([]Target, error) {
 	for _, name := range names {
 		t, ok := lookup(name)
 		if !ok {
-			return nil, usage.Errorf("unknown target %q: choose from %s", name, strings.Join(Names(), ", "))
+			return nil, usage.Errorf("unknown target %q: choose from %s", name, strings.Join(TargetNames(), ", "))
 		}
 		if !seen[name] {
 			selected = append(selected, t)

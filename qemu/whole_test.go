@@ -124,8 +124,8 @@ func TestWrongKernelKeepsResults(t *testing.T) {
 	if err := os.WriteFile(old, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, given := range []Given{{Kernel: "/nowhere"}, {Kernel: old}, {Modules: []string{old}}, {Kernel: c.Kernels[testTarget].Kernel, Modules: []string{old}}} {
-		c.Kernels = map[string]Given{testTarget: given}
+	for _, given := range []GivenFiles{{Kernel: "/nowhere"}, {Kernel: old}, {Modules: []string{old}}, {Kernel: c.Kernels[testTarget].Kernel, Modules: []string{old}}} {
+		c.Kernels = map[string]GivenFiles{testTarget: given}
 		_, err := Run(t.Context(), c)
 		if !usage.Is(err) || !strings.Contains(err.Error(), "_"+testTarget) {
 			t.Errorf("%+v: error %v", given, err)
@@ -166,7 +166,7 @@ func TestNoKernel(t *testing.T) {
 	same.Series, same.QEMU = "x", c.Targets[0].QEMU
 	c.AnyKernel = true
 	c.Targets = []Target{c.Targets[0], same, other}
-	c.Kernels = map[string]Given{} // now all are fetched
+	c.Kernels = map[string]GivenFiles{} // now all are fetched
 	results, err = Run(t.Context(), c)
 	if err != nil || len(results) != 3 {
 		t.Fatalf("%d results, %v", len(results), err)

@@ -16,7 +16,7 @@ import (
 type options struct {
 	targets []qemu.Target
 	target  string // TARGET, for commands that want just one
-	kernels map[string]qemu.Given
+	kernels map[string]qemu.GivenFiles
 	series  string // KERNELS
 	accel   qemu.Accel
 	append  string // APPEND
@@ -118,7 +118,7 @@ var variables = []variable{
 // parseOptions reads variables in the form of os.Environ. One that is empty
 // counts as not set.
 func parseOptions(environ []string) (*options, error) {
-	o := &options{kernels: map[string]qemu.Given{}, given: map[string]string{}}
+	o := &options{kernels: map[string]qemu.GivenFiles{}, given: map[string]string{}}
 	env := map[string]string{"TARGETS": "", "SHARD": "", "TIMEOUT": defaultTimeout, "LIMIT": defaultLimit}
 	for _, e := range environ {
 		if name, value, _ := strings.Cut(e, "="); value != "" {
@@ -155,20 +155,20 @@ func (o *options) setKernel(variable, value string) error {
 		if !ok {
 			continue
 		}
-		i := slices.IndexFunc(qemu.Names(), func(n string) bool { return under(n) == under(name) })
+		i := slices.IndexFunc(qemu.TargetNames(), func(n string) bool { return under(n) == under(name) })
 		if i < 0 {
-			return usage.Errorf("%s=%s: unknown target %q: choose from %s", variable, value, name, strings.Join(qemu.Names(), ", "))
+			return usage.Errorf("%s=%s: unknown target %q: choose from %s", variable, value, name, strings.Join(qemu.TargetNames(), ", "))
 		}
 		if other := prefix + under(name); variable != other && o.given[other] != "" {
 			return usage.Errorf("%s=%s: %s=%s is set too: leave one of the two out", variable, value, other, o.given[other])
 		}
-		given := o.kernels[qemu.Names()[i]]
+		given := o.kernels[qemu.TargetNames()[i]]
 		if prefix == kernelPrefix {
 			given.Kernel = value
 		} else {
 			given.Modules = strings.Split(value, ",")
 		}
-		o.kernels[qemu.Names()[i]] = given
+		o.kernels[qemu.TargetNames()[i]] = given
 	}
 	return nil
 }
@@ -211,7 +211,7 @@ func (o *options) one() (qemu.Target, error) {
 		o.machines(targets)
 	}
 	if len(targets) != 1 {
-		return qemu.Target{}, usage.Errorf("say which: TARGET=%s", strings.Join(qemu.Names(), " or TARGET="))
+		return qemu.Target{}, usage.Errorf("say which: TARGET=%s", strings.Join(qemu.TargetNames(), " or TARGET="))
 	}
 	return targets[0], nil
 }

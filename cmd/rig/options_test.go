@@ -28,7 +28,7 @@ func TestParseOptions(t *testing.T) {
 	if len(o.targets) != 2 || o.targets[0].Name != "riscv64" || o.run != "^TestX$" || o.shard != (qemu.Shard{I: 2, N: 3}) ||
 		o.limits != (qemu.Limits{Idle: 90 * time.Second, Total: time.Hour}) || o.jobs != 3 ||
 		o.targets[0].CPUs != 1 || o.targets[1].MemoryMB != 64 || !slices.Equal(o.env, []string{"VSPAWN_LOAD=1m"}) ||
-		!reflect.DeepEqual(o.kernels, map[string]qemu.Given{"arm64": {Kernel: "/a=b"}, "riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) || o.accel != qemu.AccelTCG || o.append != "preempt=full a=b" || !slices.Equal(o.boot("k", "i").Append, []string{o.append}) || o.given["RUN"] != "^TestX$" {
+		!reflect.DeepEqual(o.kernels, map[string]qemu.GivenFiles{"arm64": {Kernel: "/a=b"}, "riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) || o.accel != qemu.AccelTCG || o.append != "preempt=full a=b" || !slices.Equal(o.boot("k", "i").Append, []string{o.append}) || o.given["RUN"] != "^TestX$" {
 		t.Errorf("options: %+v", o)
 	}
 }

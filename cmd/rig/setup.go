@@ -90,7 +90,7 @@ func newerEmulators(ctx context.Context, store *supply.Store, targets []qemu.Tar
 // install installs those tools that are missing, with apt, or says which they
 // are if it can't.
 func install(ctx context.Context, tools []host.Tool, out *os.File) error {
-	missing := host.Missing(tools)
+	missing := host.MissingTools(tools)
 	if len(missing) == 0 {
 		return nil
 	}

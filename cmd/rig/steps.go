@@ -40,7 +40,7 @@ func runSteps(ctx context.Context, steps []step, out io.Writer) (failed []failur
 		if ctx.Err() != nil {
 			return failed, missed, errors.New("interrupted")
 		}
-		if lacks := host.Missing([]host.Tool{{Program: s.tool}}); s.tool != "" && len(lacks) > 0 {
+		if lacks := host.MissingTools([]host.Tool{{Program: s.tool}}); s.tool != "" && len(lacks) > 0 {
 			missed = append(missed, fmt.Sprintf("%s: %s is missing", s.name, s.tool))
 			continue
 		}

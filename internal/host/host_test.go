@@ -18,7 +18,7 @@ import (
 func TestMissing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "header.h")
 	tools := []Tool{{"sh", "dash"}, {"no-such-program", "new|old"}, {"no-such-program", "new|old"}, {file, "headers"}}
-	if got := Missing(tools); len(got) != 2 || got[0] != tools[1] || got[1] != tools[3] {
+	if got := MissingTools(tools); len(got) != 2 || got[0] != tools[1] || got[1] != tools[3] {
 		t.Errorf("missing: %v", got)
 	}
 	err := CheckTools(tools)

@@ -17,8 +17,8 @@ import (
 // the release, Package holds all of them, newest first, separated by "|".
 type Tool struct{ Program, Package string }
 
-// Missing returns those tools that this machine lacks, each once.
-func Missing(tools []Tool) []Tool {
+// MissingTools returns those tools that this machine lacks, each once.
+func MissingTools(tools []Tool) []Tool {
 	seen := map[Tool]bool{}
 	return slices.DeleteFunc(slices.Clone(tools), func(t Tool) bool {
 		if seen[t] {
@@ -37,7 +37,7 @@ func Missing(tools []Tool) []Tool {
 
 // CheckTools gives an error that lists all tools that this machine lacks.
 func CheckTools(tools []Tool) error {
-	missing := Missing(tools)
+	missing := MissingTools(tools)
 	if len(missing) == 0 {
 		return nil
 	}

@@ -42,29 +42,20 @@ func TestAttributes(t *testing.T) {
 	for _, g := range groups {
 		fmt.Fprintf(&b, "| `%s` | %s |\n", strings.Join(g.fields, "`, `"), g.sentence)
 	}
-	const order = "\n## The order in which the child applies it\n\n"
-	b.WriteString(order + "| | field | why there |\n|---|---|---|\n")
-	for i, a := range attributeList(t) {
-		fmt.Fprintf(&b, "| %d | `%s` | %s |\n", i+1, a[0], a[1])
+	b.WriteString("\n## The order in which the child applies it\n\n| | field | with it | why there |\n|---|---|---|---|\n")
+	list := attributeList(t)
+	for i, a := range list {
+		with := ""
+		if len(a.with) > 0 {
+			with = "`" + strings.Join(a.with, "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| %d | `%s` | %s | %s |\n", i+1, a.field, with, a.why)
 	}
 	b.WriteString("\n`Env` is an argument of the `execve` that ends the list, and `ExecFD` of the\n" +
-		"`execveat` in its place. A field that is not named here goes with the one that\n" +
-		"it belongs to: `ControllingTTY` and `Foreground` with `TTY`, `IgnoreSignals` with\n" +
-		"`DefaultSignals`, `KeepGroups` with `Groups`, `GIDMap` and `AllowSetgroups` with\n" +
-		"`UIDMap`, `DirFD` with `Dir`, `InheritFiles` and `CloseRanges` with `Files`,\n" +
-		"`PrivateMounts` with `Mounts`, `Ambient` with `Capabilities`, `StartStopped` with\n" +
-		"`Ptrace`. `Files`, `Rlimits` and `OOMScoreAdj` have a part with a place of its own:\n" +
-		"files that are opened by `Path`, `RLIMIT_NOFILE`, and a value above the parent's.\n" +
-		"`Syscalls` go before the field that each names.\n")
-
-	_, second, _ := strings.Cut(b.String(), order)
-	for _, g := range groups {
-		for _, f := range g.fields {
-			if !strings.Contains(second, "`"+f+"`") {
-				t.Errorf("Attr.%s: neither in the list nor said to go with another", f)
-			}
-		}
-	}
+		"`execveat` in its place. `Files`, `Rlimits` and `OOMScoreAdj` have a part with a\n" +
+		"place of its own: files that are opened by `Path`, `RLIMIT_NOFILE`, and a value\n" +
+		"above the parent's. `Syscalls` go before the field that each names.\n")
+	checkPlaces(t, groups, list)
 
 	const file = "attributes.md"
 	if *update {
@@ -78,6 +69,53 @@ func TestAttributes(t *testing.T) {
 	}
 	if string(got) != b.String() {
 		t.Errorf("%s is not what the code says: go test ./docs -update writes it", file)
+	}
+}
+
+// checkPlaces checks that each field of Attr has one place in the list.
+func checkPlaces(t *testing.T, groups []fieldGroup, list []attribute) {
+	t.Helper()
+	places := map[string]int{"Env": 1, "ExecFD": 1, "Syscalls": 1} // not of the list
+	for _, a := range list {
+		if field, _, part := strings.Cut(a.field, "."); !part {
+			places[field]++
+		}
+		for _, f := range a.with {
+			places[f]++
+		}
+	}
+	for _, g := range groups {
+		for _, f := range g.fields {
+			if places[f] != 1 {
+				t.Errorf("Attr.%s has %d places in vspawn/attributes_linux.go: it is to have a row of its own, or to be said to go with another", f, places[f])
+			}
+			delete(places, f)
+		}
+	}
+	for f := range places {
+		t.Errorf("%s in vspawn/attributes_linux.go is no field of Attr", f)
+	}
+}
+
+// Attr's comment has the order of the list.
+func TestOrderInDocument(t *testing.T) {
+	file, _, _ := parse(t, "../vspawn/attr.go")
+	decl := find[*ast.GenDecl](t, file, func(d *ast.GenDecl) bool {
+		s, ok := d.Specs[0].(*ast.TypeSpec)
+		return ok && s.Name.Name == "Attr"
+	})
+	var block []string
+	for line := range strings.Lines(decl.Doc.Text()) {
+		if line[0] == '\t' {
+			block = append(block, strings.TrimSpace(line))
+		}
+	}
+	var want []string
+	for _, a := range attributeList(t) {
+		want = append(want, a.field)
+	}
+	if got, want := strings.Join(block, " "), strings.Join(want, ", "); got != want {
+		t.Errorf("the comment of Attr in vspawn/attr.go has the order\n%s\nit is\n%s", got, want)
 	}
 }
 
@@ -120,21 +158,33 @@ func find[N ast.Node](t *testing.T, file *ast.File, wanted func(N) bool) (found 
 	return found
 }
 
-// attributeList are the first two columns of vspawn's list.
-func attributeList(t *testing.T) (list [][2]string) {
+// attribute is a row of vspawn's list.
+type attribute struct {
+	field string
+	with  []string
+	why   string
+}
+
+func attributeList(t *testing.T) (list []attribute) {
 	t.Helper()
 	file, _, _ := parse(t, "../vspawn/attributes_linux.go")
 	spec := find[*ast.ValueSpec](t, file, func(s *ast.ValueSpec) bool { return s.Names[0].Name == "attributes" })
-	for _, e := range spec.Values[0].(*ast.CompositeLit).Elts {
-		row := [2]string{}
-		for i := range row {
-			s, err := strconv.Unquote(e.(*ast.CompositeLit).Elts[i].(*ast.BasicLit).Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			row[i] = s
+	text := func(e ast.Expr) string {
+		s, err := strconv.Unquote(e.(*ast.BasicLit).Value)
+		if err != nil {
+			t.Fatal(err)
 		}
-		list = append(list, row)
+		return s
+	}
+	for _, e := range spec.Values[0].(*ast.CompositeLit).Elts {
+		row := e.(*ast.CompositeLit).Elts
+		a := attribute{field: text(row[0]), why: text(row[2])}
+		if with, ok := row[1].(*ast.CompositeLit); ok {
+			for _, f := range with.Elts {
+				a.with = append(a.with, text(f))
+			}
+		}
+		list = append(list, a)
 	}
 	return list
 }

@@ -3,7 +3,6 @@
 package vspawn
 
 import (
-	"fmt"
 	"syscall"
 	"time"
 )
@@ -13,8 +12,18 @@ import (
 // descriptor is closed in the child, close-on-exec or not, and signals that
 // the parent catches are reset to their default, as execve does.
 //
-// The order in which the attributes apply is that of the table in
-// docs/attributes.md, whatever the order of the fields here.
+// The attributes apply in this order, whatever that of the fields here; what is not
+// named goes with what it belongs to. These are the names that Before of a [Syscall]
+// takes, and docs/attributes.md has the reason for each place:
+//
+//	Cgroup, Cloneflags, UIDMap, DefaultSignals, Setsid, Pgid, TTY, Scheduler,
+//	Nice, IOPriority, Affinity, CoreSched, TimerSlack, OOMScoreAdj, Personality,
+//	NewKeyring, Setns, Unshareflags, Hostname, Mounts, PivotRoot, Chroot, Umask,
+//	Files, Rlimits, Bounding, Securebits, KeepCaps, Groups, GID, UID, Dir,
+//	Files.Path, NoNewPrivs, Landlock, Capabilities, Pdeathsig, Ptrace,
+//	Rlimits.NOFILE, OOMScoreAdj.Raised, SignalMask, Seccomp
+//
+// Env and ExecFD are part of the exec behind all of them.
 type Attr struct {
 	// Env is the environment, as "key=value". Nothing is added, and of two with
 	// one key both are passed on. nil takes the parent's as it is when the Plan is
@@ -101,16 +110,14 @@ type Attr struct {
 	// TimerSlack is by how much timers may be late (PR_SET_TIMERSLACK).
 	TimerSlack time.Duration
 
-	// OOMScoreAdj is how willingly the kernel kills the child when memory runs
-	// out, -1000 to 1000 (proc_pid_oom_score_adj(5)). It needs /proc. Up to its
-	// exec the child has the parent's value if that is lower, since who kills it
-	// before kills the parent too. For a child of Ptrace or StartStopped the parent
-	// writes it, at the exec.
+	// OOMScoreAdj is how willingly the kernel kills the child when memory runs out, -1000 to 1000
+	// (proc_pid_oom_score_adj(5)). It needs /proc. Up to its exec the child has the parent's value if
+	// that is lower, since who kills it before kills the parent too. For a child of Ptrace or
+	// StartStopped the parent writes it, at the exec.
 	//
-	// Before Linux 5.16, and for a parent that is not root, a child of another
-	// start's that dies by a signal that dumps core just when this child opens its
-	// file takes the parent along. So it is when the parent writes a UIDMap or
-	// GIDMap. See docs/design.md, Core dumps before 5.16.
+	// Before Linux 5.16, and for a parent that is not root, a child of another start's that dies by a
+	// signal that dumps core just when this child opens its file takes the parent along. So it is when
+	// the parent writes a UIDMap or GIDMap. See docs/design.md, Core dumps before 5.16.
 	OOMScoreAdj *int
 
 	// Personality is the execution domain (personality(2)): PER_LINUX or
@@ -136,15 +143,13 @@ type Attr struct {
 	Groups     []int
 	KeepGroups bool
 
-	// Capabilities are the permitted, effective and inheritable sets, exactly
-	// (capset(2)). A change of UID leaves them as they are asked for here. What
-	// execve makes of them is another matter (capabilities(7)). A program that is
-	// not root keeps of the permitted and effective ones the Ambient. To root
-	// execve gives all that the bounding and inheritable sets have, and makes it
-	// effective: sets with less than that are refused, unless Bounding takes the
-	// rest away, or NoNewPrivs or SECBIT_NOROOT, here or inherited, forbids it.
-	// What user an entered user namespace (Setns) makes of the parent's is not
-	// known, and nothing refused for it.
+	// Capabilities are the permitted, effective and inheritable sets, exactly (capset(2)). A change of
+	// UID leaves them as they are asked for here. What execve makes of them is another matter
+	// (capabilities(7)). A program that is not root keeps of the permitted and effective ones the
+	// Ambient. To root execve gives all that the bounding and inheritable sets have, and makes it
+	// effective: sets with less than that are refused, unless Bounding takes the rest away, or
+	// NoNewPrivs or SECBIT_NOROOT, here or inherited, forbids it. What user an entered user namespace
+	// (Setns) makes of the parent's is not known, and nothing refused for it.
 	Capabilities *Capabilities
 
 	// Ambient are the capabilities that the program keeps without being
@@ -195,16 +200,14 @@ type Attr struct {
 	DefaultSignals []syscall.Signal
 	IgnoreSignals  []syscall.Signal
 
-	// Pdeathsig is sent to the child when the parent dies (prctl(2),
-	// PR_SET_PDEATHSIG). The kernel means the parent's thread; such a child
-	// is therefore started from a thread that lives as long as the process,
-	// so that it does not die with some goroutine's (golang/go#27505).
+	// Pdeathsig is sent to the child when the parent dies (prctl(2), PR_SET_PDEATHSIG). The kernel
+	// means the parent's thread; such a child is therefore started from a thread that lives as long as
+	// the process, so that it does not die with some goroutine's (golang/go#27505).
 	//
-	// But a goroutine that is locked to its thread (runtime.LockOSThread) may
-	// have changed that thread, its namespaces, filters or priorities, and its
-	// child is to have the same: it is started from that very thread, and gets
-	// the signal when the thread ends, be it before the process. So is one with
-	// Ptrace.
+	// But a goroutine that is locked to its thread (runtime.LockOSThread) may have changed that
+	// thread, its namespaces, filters or priorities, and its child is to have the same: it is started
+	// from that very thread, and gets the signal when the thread ends, be it before the process. So is
+	// one with Ptrace.
 	//
 	// A child whose parent is dead before it could ask for the signal ends. In a
 	// new PID namespace, where the parent has no number, it asks its parent by a
@@ -236,21 +239,19 @@ type Attr struct {
 	GIDMap         []IDMap
 	AllowSetgroups bool
 
-	// Cgroup is a descriptor of a cgroup v2 directory that the child is born
-	// in (CLONE_INTO_CGROUP, Linux 5.7).
+	// Cgroup is a descriptor of a cgroup v2 directory that the child is born in (CLONE_INTO_CGROUP,
+	// Linux 5.7).
 	//
-	// If memory runs out there while memory.oom.group is 1, there or above, the
-	// kernel kills all in it, and with a child that is not yet the program its
-	// parent, which need not be in it. A parent whose oom_score_adj is -1000 is
-	// spared, and its child with it, up to where OOMScoreAdj raises the child's:
-	// the exec itself is left. So either memory.oom.group is set to 1 only when
-	// Start has returned; or such a parent leaves OOMScoreAdj out, and raises the
-	// child's by /proc/PID/oom_score_adj then.
+	// If memory runs out there while memory.oom.group is 1, there or above, the kernel kills all in
+	// it, and with a child that is not yet the program its parent, which need not be in it. A parent
+	// whose oom_score_adj is -1000 is spared, and its child with it, up to where OOMScoreAdj raises
+	// the child's: the exec itself is left. So either memory.oom.group is set to 1 only when Start has
+	// returned; or such a parent leaves OOMScoreAdj out, and raises the child's by
+	// /proc/PID/oom_score_adj then.
 	//
-	// A child of vfork is none that the kernel chooses when memory runs out. One of
-	// Ptrace or StartStopped may be chosen, with oom.group or without, and its
-	// parent dies with it: that is not to be born where memory may run
-	// out, unless the parent is at -1000, which is spared.
+	// A child of vfork is none that the kernel chooses when memory runs out. One of Ptrace or
+	// StartStopped may be chosen, with oom.group or without, and its parent dies with it: that is not
+	// to be born where memory may run out, unless the parent is at -1000, which is spared.
 	Cgroup Descriptor
 
 	// PrivateMounts keeps mounts in the child's namespace from the parent's,
@@ -270,164 +271,24 @@ type Attr struct {
 	// Unshareflags, or in one that Setns enters.
 	Hostname string
 
-	// Ptrace has the thread that calls Start trace the child (ptrace(2),
-	// PTRACE_TRACEME), which stops by SIGTRAP before its first instruction.
-	// The caller must have called runtime.LockOSThread. Signals that came before
-	// are pending then, and the tracer's options are none.
+	// Ptrace has the thread that calls Start trace the child (ptrace(2), PTRACE_TRACEME), which stops
+	// by SIGTRAP before its first instruction. The caller must have called runtime.LockOSThread.
+	// Signals that came before are pending then, and the tracer's options are none.
 	//
-	// A program that is traced when it is executed gets nothing from its
-	// set-user-ID and set-group-ID bits and its file capabilities, unless the
-	// child has CAP_SYS_PTRACE (execve(2)).
+	// A program that is traced when it is executed gets nothing from its set-user-ID and set-group-ID
+	// bits and its file capabilities, unless the child has CAP_SYS_PTRACE (execve(2)).
 	Ptrace bool
 
-	// StartStopped stops the child by SIGSTOP before its first instruction, and
-	// with no tracer. SIGCONT lets it go on.
+	// StartStopped stops the child by SIGSTOP before its first instruction, and with no tracer.
+	// SIGCONT lets it go on.
 	//
-	// On its way there the child is traced by the thread that starts it. So it
-	// can't be started by who is traced with its children (strace -f), nor where
-	// ptrace is forbidden. And set-user-ID and set-group-ID bits and file
-	// capabilities of the program are taken away, as with Ptrace: a program that
-	// needs them would run without, when SIGCONT comes. A signal that comes at the
-	// very moment when the tracer has left may end the child before it is stopped.
+	// On its way there the child is traced by the thread that starts it. So it can't be started by who
+	// is traced with its children (strace -f), nor where ptrace is forbidden. And set-user-ID and
+	// set-group-ID bits and file capabilities of the program are taken away, as with Ptrace: a program
+	// that needs them would run without, when SIGCONT comes. A signal that comes at the very moment
+	// when the tracer has left may end the child before it is stopped.
 	StartStopped bool
 
 	// Syscalls are the caller's own, each made at its place among the others.
 	Syscalls []Syscall
 }
-
-// A File gives the child a descriptor. What it copies has to stay open until
-// Start returns: a number that is closed and used again meanwhile gives the
-// child whatever has it then. One of a Parent that is an *os.File, and closed before
-// Start, is an error; so is a File without a source.
-type File struct {
-	Child  int        // its number in the child
-	Parent Descriptor // the parent's, that it is a copy of: an *os.File, or a number as FD(1)
-
-	// Path, in the place of Parent, is opened by the child (before Linux 5.16 not
-	// its own files below /proc, unless it is root's child), in its own root and
-	// directory and with its own credentials (open(2)).
-	Path  string
-	Flags int    // O_RDONLY and so on
-	Mode  uint32 // of a file that is created
-}
-
-// A Range is a range of descriptors: from First to Last, both in it, or with NoEnd
-// all from First on.
-type Range struct {
-	First int
-	Last  int  // not below First; 0 with NoEnd
-	NoEnd bool // the range has no Last
-}
-
-// An IOPriority is a class, and a level in it.
-type IOPriority struct {
-	Class int // IOPRIO_CLASS_RT, IOPRIO_CLASS_BE or IOPRIO_CLASS_IDLE
-	Level int // 0 to 7, 0 first
-}
-
-// A Scheduler is a scheduling policy with its parameters (sched(7)).
-type Scheduler struct {
-	Policy   int    // unix.SCHED_FIFO and so on
-	Flags    uint64 // unix.SCHED_FLAG_RESET_ON_FORK and so on
-	Priority int    // for SCHED_FIFO and SCHED_RR, 1 to 99
-
-	// For SCHED_DEADLINE: Runtime in each Period, before Deadline.
-	Runtime, Deadline, Period time.Duration
-}
-
-// A CapSet is a set of capabilities (capabilities(7)).
-type CapSet uint64
-
-// Caps is the set of the capabilities with the numbers given, such as
-// unix.CAP_NET_BIND_SERVICE.
-func Caps(list ...int) CapSet {
-	var s CapSet
-	for _, c := range list {
-		s |= 1 << c
-	}
-	return s
-}
-
-// String gives the set as /proc/PID/status does.
-func (s CapSet) String() string { return fmt.Sprintf("%#x", uint64(s)) }
-
-// Capabilities are the three sets that capset(2) sets.
-type Capabilities struct{ Permitted, Effective, Inheritable CapSet }
-
-// Landlock is a ruleset (landlock(7)). What it handles is denied, except for
-// what the rules allow.
-type Landlock struct {
-	FS    uint64 // unix.LANDLOCK_ACCESS_FS_…: what is handled
-	Net   uint64 // unix.LANDLOCK_ACCESS_NET_…, Linux 6.7
-	Scope uint64 // unix.LANDLOCK_SCOPE_…, Linux 6.12
-	Paths []LandlockPath
-	Ports []LandlockPort
-}
-
-// A LandlockPath allows access beneath a path.
-type LandlockPath struct {
-	Path  string
-	Allow uint64
-}
-
-// A LandlockPort allows access to a TCP port.
-type LandlockPort struct {
-	Port  int
-	Allow uint64
-}
-
-// BPF is an instruction of a classic BPF program (struct sock_filter).
-type BPF struct {
-	Op     uint16
-	Jt, Jf uint8
-	K      uint32
-}
-
-// A Namespace is one, or several, of another process.
-type Namespace struct {
-	FD    Descriptor // a file of /proc/PID/ns, or a pidfd (Linux 5.8)
-	Pid   int        // if not 0, the process itself, instead of FD (Linux 5.8); not for a child in a new PID namespace
-	Flags uintptr    // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for what it is when the Plan is compiled
-}
-
-// A Mount is one mount(2).
-type Mount struct {
-	Source, Target, Type string
-	Flags                uintptr // unix.MS_BIND and so on
-	Data                 string  // less than a page
-}
-
-// An Rlimit is one resource limit, in the resource's own unit; unix.RLIM_INFINITY is
-// no limit.
-type Rlimit struct {
-	Resource int // unix.RLIMIT_STACK and so on
-	Soft     uint64
-	Hard     uint64
-}
-
-// An IDMap is one line of a user namespace's uid_map or gid_map: Size ids from
-// Inside on are, outside the namespace, those from Outside on.
-type IDMap struct {
-	Inside  int
-	Outside int
-	Size    int
-}
-
-// A Syscall is a system call that the child makes between the attributes. It
-// fails the start when the kernel answers an error.
-//
-// What an argument points to must be on the heap and stay there; the child
-// shares the parent's memory until it execs. With a Syscall in the plan the
-// child gets a full copy of the descriptor table first, since the plan cannot
-// know which descriptors it uses. What a start opens for itself meanwhile lies at
-// numbers that are neither in use nor an argument of a Syscall.
-type Syscall struct {
-	Before   string // the Attr field before whose place it is made; "" is last of all, before the signal mask
-	Name     string // for Plan.String and errors
-	Nr       uintptr
-	Args     [6]uintptr
-	Tolerate bool // go on when it fails
-}
-
-// Ptr returns a pointer to v, for the optional fields of Attr.
-func Ptr[T any](v T) *T { return &v }

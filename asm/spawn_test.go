@@ -12,11 +12,12 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vspawn/vspawn/asm"
-	"github.com/vspawn/vspawn/tests/asmtest"
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/tiny"
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+	"github.com/vspawn/vspawn/internal/testkit/asmtest"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 func TestMain(m *testing.M) { helper.Main(m) }

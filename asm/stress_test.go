@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/asm"
-	"github.com/vspawn/vspawn/tests/asmtest"
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/asmtest"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // Many goroutines spawn at once, from stacks that grow and move, while the

@@ -6,9 +6,10 @@ import (
 	"runtime"
 	"testing"
 
-	"github.com/vspawn/vspawn/asm"
-	"github.com/vspawn/vspawn/tests/asmtest"
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/asm"
+	"github.com/vspawn/vspawn/internal/testkit/asmtest"
 )
 
 // vfork makes a child that raises *counter and exits.

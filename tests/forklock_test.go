@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/vspawn"
 	vexec "github.com/vspawn/vspawn/vspawn/exec"
 )

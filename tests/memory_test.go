@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/asm"
-	"github.com/vspawn/vspawn/tests/asmtest"
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/asmtest"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // countByVfork has a child that raises *counter, then exits with status 5.

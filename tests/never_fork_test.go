@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/asm"
-	"github.com/vspawn/vspawn/tests/asmtest"
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/seccomp"
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/asmtest"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/seccomp"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 	"github.com/vspawn/vspawn/vspawn/exec"
 )

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 // A nil pointer is a panic that can be recovered from, also where no page is

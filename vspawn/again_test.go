@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // busyProgram is a program that this process has open for writing.

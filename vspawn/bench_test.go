@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 // BenchmarkStartWait compares the start of a static child that does nothing,

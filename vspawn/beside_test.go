@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 // The flag does not come back while a child of os/exec's may share our memory:

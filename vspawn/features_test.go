@@ -14,8 +14,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/seccomp"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/seccomp"
 )
 
 // wanting asks for the features when there is nothing left to find them with,

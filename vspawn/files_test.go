@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // Whatever the map, each target ends with what its source held, and nothing

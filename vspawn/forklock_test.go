@@ -19,7 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // A child that inherits descriptors holds up those who open one without

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // Each stop and each continuation is seen once.

@@ -23,28 +23,30 @@ type room struct {
 }
 
 const (
-	unix  = "golang.org/x/sys/unix"
-	usage = module + "/internal/usage"
-	arch  = module + "/internal/arch"
+	unix    = "golang.org/x/sys/unix"
+	usage   = module + "/internal/usage"
+	arch    = module + "/internal/arch"
+	testkit = module + "/internal/testkit/…"
 )
 
 // rooms are the folders with rules. What is in none may import anything.
 var rooms = []room{
 	{dir: "asm/audit", allow: []string{"std"}, tests: []string{"golang.org/x/arch/…", module + "/asm", arch}},
-	{dir: "asm", allow: []string{"unsafe"}, tests: []string{"std", unix, module + "/asm", module + "/tests/…"}},
-	{dir: "vspawn/exec", allow: []string{"std", module + "/asm", module + "/vspawn"}, tests: []string{unix, module + "/vspawn/exec", module + "/tests/…"}},
-	{dir: "vspawn", allow: []string{"std", unix, module + "/asm", module + "/vspawn/…"}, deny: []string{"os/exec", module + "/vspawn/exec"}, tests: []string{"os/exec", module + "/tests/…"}},
+	{dir: "asm", allow: []string{"unsafe"}, tests: []string{"std", unix, module + "/asm", testkit}},
+	{dir: "vspawn/exec", allow: []string{"std", module + "/asm", module + "/vspawn"}, tests: []string{unix, module + "/vspawn/exec", testkit}},
+	{dir: "vspawn", allow: []string{"std", unix, module + "/asm", module + "/vspawn/…"}, deny: []string{"os/exec", module + "/vspawn/exec"}, tests: []string{"os/exec", testkit}},
 	{dir: "nommu", allow: []string{"std", unix, usage, module + "/internal/gobuild/gocmd"}, tests: []string{module + "/nommu"}},
 	// It knows commands and files; internal/gobuild makes programs, for whatever machine.
 	{dir: "initramfs", allow: anything, deny: []string{"os/exec", module + "/nommu", module + "/qemu/…", "github.com/hugelgupf/vmtest/…"}},
-	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…"}},
+	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…", testkit}},
 	{dir: "internal/gobuild/gocmd", allow: []string{"std"}},
 	{dir: "internal/gobuild", allow: []string{"std", usage, arch, module + "/nommu", module + "/internal/gobuild/gocmd"}},
 	{dir: "internal/arch", allow: []string{"std"}},
 	{dir: "internal/usage", allow: []string{"std"}, tests: anything},
 	{dir: "internal/host", allow: []string{"std", unix, usage}},
 	{dir: "internal/supply", allow: []string{"std", unix, usage, arch, module + "/internal/host"}},
-	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", module + "/tests/…"}},
+	{dir: "internal/testkit", allow: []string{"std", unix, module + "/asm", testkit}},
+	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", testkit}},
 	{dir: "cmd/gonommu", allow: []string{"std", usage, module + "/nommu"}},
 	// What goes into images has no use for Go's sources.
 	{dir: "cmd/vspawn", allow: []string{"std", unix, usage, module + "/vspawn"}, deny: []string{"go/…"}, tests: []string{"go/…"}},

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/vspawn/exec"
 )
 

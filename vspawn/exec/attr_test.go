@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 

@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // An answer is a helper's line.

@@ -15,7 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 // explain is all of an error that a program can tell. A type that no other

@@ -14,8 +14,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 // The tests of this file's kin run the same cases with this package and with

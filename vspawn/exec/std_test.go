@@ -15,7 +15,7 @@ import (
 	"testing"
 
 	"github.com/vspawn/vspawn/asm"
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/vspawn"
 )
 

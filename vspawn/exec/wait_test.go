@@ -15,8 +15,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 

@@ -16,7 +16,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/vspawn/vspawn/tests/helper"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // machines are those that there are programs for.

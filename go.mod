@@ -9,7 +9,9 @@ require (
 	github.com/u-root/gobusybox/src v0.3.0
 	github.com/u-root/u-root v0.16.0
 	github.com/u-root/uio v0.0.0-20240224005618-d2acac8f3701
-	golang.org/x/arch v0.29.0
+	github.com/vspawn/vspawn/asm v0.1.0
+	github.com/vspawn/vspawn/internal/testkit v0.1.0
+	github.com/vspawn/vspawn/vspawn v0.1.0
 	golang.org/x/sys v0.46.0
 )
 
@@ -42,6 +44,7 @@ require (
 	github.com/ulikunitz/xz v0.5.15 // indirect
 	github.com/vishvananda/netlink v1.3.0 // indirect
 	github.com/vishvananda/netns v0.0.4 // indirect
+	github.com/vspawn/vspawn/internal/testkit v0.1.0
 	golang.org/x/exp v0.0.0-20260312153236-7ab1446f8b90 // indirect
 	golang.org/x/mod v0.34.0 // indirect
 	golang.org/x/sync v0.20.0 // indirect

@@ -93,9 +93,13 @@ func (s *Spec) base(ctx context.Context) (file string, cached bool, err error) {
 func baseKey(e gobuild.Env, compiler string, commands []string) (string, error) {
 	h := sha256.New()
 	same := e
-	same.GOROOT, same.GOMOD = "", "" // places, which say nothing of what is there
+	same.GOROOT, same.GOMOD, same.GOWORK = "", "", "" // places, which say nothing of what is there
 	fmt.Fprintln(h, layout, compiler, tags, same, gobuild.Flags, commands)
-	for _, name := range []string{e.GOMOD, filepath.Join(filepath.Dir(e.GOMOD), "go.sum")} {
+	files := []string{e.GOMOD, filepath.Join(filepath.Dir(e.GOMOD), "go.sum")}
+	if filepath.IsAbs(e.GOWORK) { // and not "off"
+		files = append(files, e.GOWORK)
+	}
+	for _, name := range files {
 		b, err := os.ReadFile(name)
 		if err != nil {
 			return "", inputErrorf("%w", err)

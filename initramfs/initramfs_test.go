@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -23,10 +24,14 @@ import (
 
 const core = "github.com/u-root/u-root/cmds/core/"
 
+// beside are the lines of go.mod with this repository's modules.
+var beside = regexp.MustCompile(`(?m)^\tgithub\.com/vspawn/vspawn/.*\n`)
+
 // few are the commands of the images built here: a base of all takes long.
 var few = []string{core + "init", core + "gosh", core + "true"}
 
-// module makes a copy of this module's go.mod elsewhere, with programs of its own.
+// module makes a copy of this module's go.mod elsewhere, with programs of its own,
+// and without the modules that are beside it.
 func module(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -35,7 +40,7 @@ func module(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		write(t, filepath.Join(dir, name), string(b))
+		write(t, filepath.Join(dir, name), beside.ReplaceAllString(string(b), ""))
 	}
 	write(t, filepath.Join(dir, "hello", "main.go"), "package main\n\nfunc main() { println(\"hello\") }\n")
 	write(t, filepath.Join(dir, "other", "hello", "main.go"), "package main\n\nfunc main() {}\n")
@@ -412,6 +417,12 @@ func TestKey(t *testing.T) {
 	other("Go release", key(release, "a", "b"))
 	other("architecture", key(arch, "a", "b"))
 	other("commands", key(env, "a"))
+	work := env
+	work.GOWORK = filepath.Join(dir, "go.work")
+	write(t, work.GOWORK, "go 1.25\n")
+	other("workspace", key(work, "a", "b"))
+	write(t, work.GOWORK, "go 1.26\n")
+	other("another workspace", key(work, "a", "b"))
 	write(t, filepath.Join(dir, "go.sum"), "")
 	other("modules", key(env, "a", "b"))
 }

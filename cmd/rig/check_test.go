@@ -22,10 +22,10 @@ func TestCheckSteps(t *testing.T) {
 	}
 	wanted := []string{
 		"gofmt -l asm",
-		"go vet ./...",
+		"go vet work",
 		"GOOS=linux GOARCH=s390x CGO_ENABLED=0 go vet ./asm ./vspawn ./vspawn/exec",
 		"GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./asm ./vspawn ./vspawn/exec",
-		"MISSING=x go test ./...",
+		"MISSING=x go test work",
 		"go run ./tests/osexec os/exec",
 		"CGO_ENABLED=1 go test -race ./asm ./vspawn ./vspawn/exec ./tests",
 	}

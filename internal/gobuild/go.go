@@ -21,7 +21,7 @@ var Flags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
 
 // Env is the part of `go env` that decides about what is built.
 type Env struct {
-	GOVERSION, GOROOT, GOMOD                 string
+	GOVERSION, GOROOT, GOMOD, GOWORK         string
 	GOARCH, GOEXPERIMENT, GOFIPS140, GOFLAGS string
 
 	Variable string // that the architecture has of its own, such as "GOARM64=v8.0"
@@ -81,6 +81,15 @@ func (t *Toolchain) List(ctx context.Context, packages []string) ([]Package, err
 		pkgs = append(pkgs, p)
 	}
 	return pkgs, nil
+}
+
+// modules gives the path of the module that Dir is in, or of those of its workspace.
+func (t *Toolchain) modules(ctx context.Context) ([]string, error) {
+	out, err := t.ask(ctx, "list", "-m")
+	if err != nil {
+		return nil, err
+	}
+	return strings.Fields(string(out)), nil
 }
 
 // ask runs a go command that only looks at what it was given, so that its failure

@@ -52,7 +52,7 @@ func (t *Toolchain) Programs(ctx context.Context, packages ...string) ([]Binary,
 }
 
 // Tests compiles the test binaries of packages. With noInline, nothing is inlined
-// into the functions of this module; the standard library is compiled as ever,
+// into the functions of the module, or of the workspace's modules; the standard library is compiled as ever,
 // since users have no other.
 func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string) ([]Binary, error) {
 	pkgs, err := t.List(ctx, packages)
@@ -75,7 +75,15 @@ func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string
 	if !noInline {
 		return t.compile(ctx, bins, t.Machine(), "test", "-c")
 	}
-	return t.compile(ctx, bins, t.Machine()+"-noinline", "test", "-c", "-gcflags="+pkgs[0].Module.Path+"/...=-l")
+	command := []string{"test", "-c"}
+	modules, err := t.modules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range modules {
+		command = append(command, "-gcflags="+m+"/...=-l")
+	}
+	return t.compile(ctx, bins, t.Machine()+"-noinline", command...)
 }
 
 // Machine names the kind of machine that programs are for.

@@ -88,6 +88,39 @@ func TestToolchain(t *testing.T) {
 	}
 }
 
+// Without inlining nothing is inlined in the workspace's other modules either.
+func TestNoInlineInWorkspace(t *testing.T) {
+	t.Parallel()
+	tc := Toolchain{GOARCH: runtime.GOARCH, Dir: module(t), CacheDir: t.TempDir()}
+	write(t, filepath.Join(tc.Dir, "go.work"), "go 1.25\n\nuse (\n\t.\n\t./part\n)\n")
+	main, err := os.ReadFile(filepath.Join(tc.Dir, "hello", "main.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(tc.Dir, "lib", "lib.go"), strings.NewReplacer("package main", "package lib",
+		"func main() {", "func Print() {").Replace(string(main)))
+	write(t, filepath.Join(tc.Dir, "part", "go.mod"), "module github.com/vspawn/vspawn/part\n\ngo 1.25\n")
+	write(t, filepath.Join(tc.Dir, "part", "part_test.go"), `package part
+
+import (
+	"testing"
+
+	"github.com/vspawn/vspawn/lib"
+)
+
+func Test(t *testing.T) { lib.Print() }
+`)
+	for noInline, want := range map[bool]string{false: "hello true\nPASS\n", true: "hello false\nPASS\n"} {
+		bins, err := tc.Tests(t.Context(), noInline, "./part")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(bins[0].Path).CombinedOutput(); string(out) != want || err != nil {
+			t.Errorf("noInline %t: ran %q, %v, want %q", noInline, out, err, want)
+		}
+	}
+}
+
 func TestBrokenProgram(t *testing.T) {
 	t.Parallel()
 	tc := Toolchain{GOARCH: "riscv64", Dir: module(t), CacheDir: t.TempDir()}

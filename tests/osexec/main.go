@@ -103,7 +103,7 @@ func choose(names []string) (chosen []subject, err error) {
 // A run is one subject's.
 type run struct {
 	ctx  context.Context
-	root string // of vspawn's own module
+	root string // of vspawn's own workspace
 	dir  string // the scratch copy
 }
 
@@ -113,11 +113,11 @@ func (s *subject) run(ctx context.Context, verbose bool) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	r := &run{ctx: ctx, dir: filepath.Join(tmp, "src")}
+	r := &run{ctx: ctx, root: ".", dir: filepath.Join(tmp, "src")}
 	if err := os.Mkdir(r.dir, 0o777); err != nil {
 		return err
 	}
-	root, err := r.output(".", "go", "list", "-m", "-f", "{{.Dir}}", module)
+	root, err := r.output(r.root, "go", "list", "-m", "-f", "{{.Dir}}", module)
 	if err != nil {
 		return err
 	}
@@ -143,10 +143,13 @@ func (s *subject) run(ctx context.Context, verbose bool) error {
 func (r *run) command(dir string, argv ...string) *exec.Cmd {
 	c := exec.CommandContext(r.ctx, argv[0], argv[1:]...)
 	c.Dir = dir
-	c.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off",
+	c.Env = append(os.Environ(),
 		// Or the runtime keeps files of a cgroup v1 open, and TestExtraFiles
 		// does not trust itself.
 		"GODEBUG=containermaxprocs=0")
+	if dir != r.root {
+		c.Env = append(c.Env, "GOFLAGS=-mod=mod", "GOWORK=off")
+	}
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if _, err := vspawn.Features(); err == nil {
 		c.Attr = &vspawn.Attr{} // no descriptor of ours gets to the tests

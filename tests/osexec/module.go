@@ -35,12 +35,15 @@ func (r *run) module(name string) error {
 
 // require has the copy's module use our vspawn.
 func (r *run) require() error {
-	if _, err := r.output(r.dir, "go", "mod", "edit", "-go=1.25.0",
-		"-require="+module+"@v0.0.0", "-replace="+module+"="+r.root); err != nil {
+	edit := []string{"go", "mod", "edit", "-go=1.25.0", "-require=" + module + "/vspawn@v0.0.0"}
+	for _, m := range []string{"/vspawn", "/asm", "/internal/testkit"} {
+		edit = append(edit, "-replace="+module+m+"="+r.root+m)
+	}
+	if _, err := r.output(r.dir, edit...); err != nil {
 		return err
 	}
 	sums := filepath.Join(r.dir, "go.sum")
-	own, err := os.ReadFile(filepath.Join(r.root, "go.sum"))
+	own, err := os.ReadFile(filepath.Join(r.root, "vspawn", "go.sum"))
 	if err != nil {
 		return err
 	}

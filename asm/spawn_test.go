@@ -22,18 +22,6 @@ import (
 
 func TestMain(m *testing.M) { helper.Main(m) }
 
-// bothWays runs f with each form of clone.
-func bothWays(t *testing.T, f func(t *testing.T, create asmtest.Create)) {
-	for _, c := range asmtest.Creates {
-		t.Run(c.Name, func(t *testing.T) {
-			if c.Name == "clone3" && !asmtest.HasClone3() {
-				t.Skip("there is no clone3")
-			}
-			f(t, c.Create)
-		})
-	}
-}
-
 // spawn runs p and returns the child's wait status.
 func spawn(t *testing.T, p *asmtest.Program) unix.WaitStatus {
 	t.Helper()
@@ -54,13 +42,6 @@ func getppid() asm.Step {
 	return asm.Step{Nr: unix.SYS_GETPPID, Flags: asm.Expect, Want: uintptr(os.Getpid())}
 }
 
-func checkExit(t *testing.T, ws unix.WaitStatus, want int) {
-	t.Helper()
-	if !ws.Exited() || ws.ExitStatus() != want {
-		t.Errorf("wait status %#x, want exit status %d", ws, want)
-	}
-}
-
 // checkFailed checks that step i of p failed and returned result. No memory is
 // shared under qemu-user, so there is nothing to see there.
 func checkFailed(t *testing.T, p *asmtest.Program, i int, result uintptr) {
@@ -78,10 +59,10 @@ func checkFailed(t *testing.T, p *asmtest.Program, i int, result uintptr) {
 }
 
 func TestExec(t *testing.T) {
-	bothWays(t, func(t *testing.T, create asmtest.Create) {
+	asmtest.EachClone(t, func(t *testing.T, create asmtest.Create) {
 		p := asmtest.New(create, getpid, asm.Step{})
 		p.List[1] = p.Execve(helper.Emulate(tiny.Exit(t, 7)))
-		checkExit(t, spawn(t, p), 7)
+		asmtest.CheckExit(t, spawn(t, p), 7)
 		if p.Failed != 0 {
 			t.Errorf("Failed = %#x, want 0", p.Failed)
 		}
@@ -104,9 +85,9 @@ func TestCreateFails(t *testing.T) {
 }
 
 func TestStepFails(t *testing.T) {
-	bothWays(t, func(t *testing.T, create asmtest.Create) {
+	asmtest.EachClone(t, func(t *testing.T, create asmtest.Create) {
 		p := asmtest.New(create, getpid, failing, asmtest.Exit(0))
-		checkExit(t, spawn(t, p), 127)
+		asmtest.CheckExit(t, spawn(t, p), 127)
 		checkFailed(t, p, 1, asmtest.Errno(unix.EBADF))
 	})
 }
@@ -177,7 +158,7 @@ func TestErrorRange(t *testing.T) {
 	} {
 		t.Run(strconv.Itoa(c.result), func(t *testing.T) {
 			seek := asm.Step{Nr: unix.SYS_LSEEK, Args: [6]uintptr{mem.Fd(), uintptr(c.result), io.SeekStart}}
-			checkExit(t, spawn(t, asmtest.New(asmtest.Clone, seek, asmtest.Exit(0))), c.status)
+			asmtest.CheckExit(t, spawn(t, asmtest.New(asmtest.Clone, seek, asmtest.Exit(0))), c.status)
 		})
 	}
 }
@@ -188,7 +169,7 @@ func TestTolerate(t *testing.T) {
 	unwanted := getpid
 	unwanted.Flags, unwanted.Want = asm.Tolerate|asm.Expect, 0
 	p := asmtest.New(asmtest.Clone, tolerated, unwanted, asmtest.Exit(3))
-	checkExit(t, spawn(t, p), 3)
+	asmtest.CheckExit(t, spawn(t, p), 3)
 	if p.Failed != 0 {
 		t.Errorf("Failed = %#x, want 0", p.Failed)
 	}
@@ -196,20 +177,20 @@ func TestTolerate(t *testing.T) {
 
 func TestExpect(t *testing.T) {
 	t.Run("met", func(t *testing.T) {
-		checkExit(t, spawn(t, asmtest.New(asmtest.Clone, getppid(), asmtest.Exit(3))), 3)
+		asmtest.CheckExit(t, spawn(t, asmtest.New(asmtest.Clone, getppid(), asmtest.Exit(3))), 3)
 	})
 	t.Run("unmet", func(t *testing.T) {
 		wrong := getppid()
 		wrong.Want++
 		p := asmtest.New(asmtest.Clone, getppid(), wrong, asmtest.Exit(3))
-		checkExit(t, spawn(t, p), 127)
+		asmtest.CheckExit(t, spawn(t, p), 127)
 		checkFailed(t, p, 1, uintptr(os.Getpid()))
 	})
 	t.Run("error", func(t *testing.T) {
 		wrong := failing
 		wrong.Flags = asm.Expect
 		p := asmtest.New(asmtest.Clone, wrong, asmtest.Exit(3))
-		checkExit(t, spawn(t, p), 127)
+		asmtest.CheckExit(t, spawn(t, p), 127)
 		checkFailed(t, p, 0, asmtest.Errno(unix.EBADF))
 	})
 }
@@ -238,7 +219,7 @@ func TestOut(t *testing.T) {
 	p.List[0].Out = asmtest.Addr(&p.List[2].Args[0])
 	p.List[1].Out = p.List[0].Out
 	p.List[1].Flags = asm.Tolerate
-	checkExit(t, spawn(t, p), 0)
+	asmtest.CheckExit(t, spawn(t, p), 0)
 	runtime.KeepAlive(word)
 	w.Close()
 	got := make([]byte, 16)
@@ -254,7 +235,7 @@ func TestReport(t *testing.T) {
 	p := asmtest.New(asmtest.Clone, getpid, failing, asmtest.Exit(0))
 	p.Report = asmtest.Write(w.Fd(), &p.Failed)
 	p.Report.Args[2] *= 2 // and Result after it
-	checkExit(t, spawn(t, p), 127)
+	asmtest.CheckExit(t, spawn(t, p), 127)
 	w.Close()
 	var report [2]uint64
 	if err := binary.Read(r, binary.NativeEndian, &report); err != nil {
@@ -269,14 +250,14 @@ func TestReport(t *testing.T) {
 func TestSignalMask(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	bothWays(t, func(t *testing.T, create asmtest.Create) {
+	asmtest.EachClone(t, func(t *testing.T, create asmtest.Create) {
 		var before, after unix.Sigset_t
 		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{}, &before); err != nil {
 			t.Fatal(err)
 		}
 		p := asmtest.New(create, asm.Step{}, asmtest.Exit(0))
 		p.List[0] = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_BLOCK, 0, asmtest.Addr(&p.Words[0]), 8}}
-		checkExit(t, spawn(t, p), 0)
+		asmtest.CheckExit(t, spawn(t, p), 0)
 		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &unix.Sigset_t{}, &after); err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +287,7 @@ func TestOthersRun(t *testing.T) {
 		runtime.GC()
 		w.Write([]byte("x"))
 	})
-	checkExit(t, spawn(t, p), 0)
+	asmtest.CheckExit(t, spawn(t, p), 0)
 	wg.Wait()
 	runtime.KeepAlive(fds)
 	runtime.KeepAlive(patience)

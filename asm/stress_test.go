@@ -21,7 +21,7 @@ func TestStress(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork")
 	defer debug.SetGCPercent(debug.SetGCPercent(1))
 	const goroutines, rounds = 16, 10
-	bothWays(t, func(t *testing.T, create asmtest.Create) {
+	asmtest.EachClone(t, func(t *testing.T, create asmtest.Create) {
 		var stop atomic.Bool
 		var collector, spawners sync.WaitGroup
 		collector.Go(func() {
@@ -59,7 +59,7 @@ func oneOfMany(t *testing.T, create asmtest.Create, g, i int) {
 		t.Error(err)
 		return
 	}
-	checkExit(t, ws, status)
+	asmtest.CheckExit(t, ws, status)
 	if p.Words[0] != uintptr(pid) || p.Entered != 1 || p.Failed != failed {
 		t.Errorf("child %d: it says it is %d, Entered %d, Failed %#x (want %#x), Result %d",
 			pid, p.Words[0], p.Entered, p.Failed, failed, int(p.Result))

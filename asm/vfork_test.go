@@ -52,6 +52,6 @@ func TestVfork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkExit(t, ws, 5)
+		asmtest.CheckExit(t, ws, 5)
 	}
 }

@@ -31,6 +31,12 @@ type Suite struct {
 	Sources  bool              // the package's other files go with it too
 	Files    []initramfs.File  // and these
 	Together bool              // tests may need each other: one guest has all of them
+	NoMMU    bool              // only for machines without an MMU
+}
+
+// forMachine gives the suites that run on a machine that tc compiles for.
+func forMachine(suites []Suite, tc initramfs.Toolchain) []Suite {
+	return slices.DeleteFunc(slices.Clone(suites), func(s Suite) bool { return s.NoMMU && !tc.NoMMU })
 }
 
 // args are the flags that the binary gets, and the whole tests that it will not
@@ -67,7 +73,7 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 	commands := []string{agentPackage}
 	packages := map[bool][]string{} // by noInline
 	byBase := map[string]Suite{}
-	for _, s := range suites {
+	for _, s := range forMachine(suites, tc) {
 		commands = append(commands, s.Commands...)
 		packages[false] = append(packages[false], s.Package)
 		if !s.Once {

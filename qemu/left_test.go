@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
 // waitFor polls until ok, with time enough for any machine.
@@ -21,15 +23,6 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func openFiles(t *testing.T) int {
-	t.Helper()
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(fds)
-}
-
 // TestNothingIsLeft runs a guest that is killed, as that path closes most by
 // itself.
 func TestNothingIsLeft(t *testing.T) {
@@ -37,10 +30,10 @@ func TestNothingIsLeft(t *testing.T) {
 		guestTest{init: "/bin/silent", limits: Limits{Idle: 2 * time.Second, Total: time.Hour}}.start(t)
 	}
 	run() // what is made once
-	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	goroutines, files := runtime.NumGoroutine(), len(helper.OpenFiles())
 	run()
 	waitFor(t, "the goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
-	waitFor(t, "the files to be closed", func() bool { return openFiles(t) <= files })
+	waitFor(t, "the files to be closed", func() bool { return len(helper.OpenFiles()) <= files })
 	if pids := qemusOf(os.Getpid()); len(pids) > 0 {
 		t.Errorf("QEMU is left: processes %v", pids)
 	}

@@ -223,3 +223,23 @@ func reap(p *vspawn.Process) error {
 	_, err := p.Wait(noContext)
 	return err
 }
+
+// programFile is a file with a program's text.
+func programFile(t *testing.T, text string, mode os.FileMode) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func openFile(t *testing.T, path string) int {
+	t.Helper()
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(path, ": ", err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return fd
+}

@@ -9,14 +9,11 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/internal/testkit/helper"
-	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -290,43 +287,4 @@ func relay(p *vspawn.Process, err error) int {
 		return 1
 	}
 	return s.ExitCode()
-}
-
-// A program can be started as soon as it is written, while other goroutines
-// start children: none of them holds the writer's descriptor, which would make
-// exec answer ETXTBSY (golang/go#22315).
-func TestWrittenThenStarted(t *testing.T) {
-	if f, err := vspawn.Features(); err != nil || !f.CloseRangeUnshare {
-		t.Skip("there is no close_range with CLOSE_RANGE_UNSHARE and shared memory")
-	}
-	program := tiny.Exit(t, 0)
-	var stop atomic.Bool
-	var others sync.WaitGroup
-	defer others.Wait()
-	defer stop.Store(true)
-	for range 2 {
-		others.Go(func() {
-			for !stop.Load() {
-				p, err := vspawn.Start(t.Context(), program, nil, nil)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				reap(p)
-			}
-		})
-	}
-	script := "#!" + program + "\n"
-	dir := t.TempDir()
-	for i := range 20 {
-		path := filepath.Join(dir, fmt.Sprint(i))
-		if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		p, err := vspawn.Start(t.Context(), path, nil, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		wait(t, p, "exit status 0")
-	}
 }

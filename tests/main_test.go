@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/internal/testkit/asmtest"
 	"github.com/vspawn/vspawn/internal/testkit/helper"
 )
 
@@ -37,24 +36,5 @@ func withoutSignals(f func()) {
 	f()
 	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil); err != nil {
 		panic(err)
-	}
-}
-
-// eachClone runs f with both forms of clone.
-func eachClone(t *testing.T, f func(t *testing.T, create asmtest.Create)) {
-	for _, c := range asmtest.Creates {
-		t.Run(c.Name, func(t *testing.T) {
-			if c.Name == "clone3" && !asmtest.HasClone3() {
-				t.Skip("there is no clone3")
-			}
-			f(t, c.Create)
-		})
-	}
-}
-
-func checkExit(t *testing.T, ws unix.WaitStatus, want int) {
-	t.Helper()
-	if !ws.Exited() || ws.ExitStatus() != want {
-		t.Errorf("wait status %#x, want exit status %d", ws, want)
 	}
 }

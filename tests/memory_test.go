@@ -60,7 +60,7 @@ func TestVforkSharesMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkExit(t, ws, 5)
+		asmtest.CheckExit(t, ws, 5)
 		if counter != want {
 			t.Errorf("the parent's counter is %d, want %d", counter, want)
 		}
@@ -87,7 +87,7 @@ func TestSpawnSharesMemory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		checkExit(t, ws, 5)
+		asmtest.CheckExit(t, ws, 5)
 		word, entered := uintptr(0), uintptr(0)
 		if shared {
 			word, entered = uintptr(os.Getpid()), 1
@@ -96,7 +96,7 @@ func TestSpawnSharesMemory(t *testing.T) {
 			t.Errorf("the child stored %d, Entered %d; want %d, %d", p.Words[0], p.Entered, word, entered)
 		}
 	}
-	eachClone(t, func(t *testing.T, create asmtest.Create) {
+	asmtest.EachClone(t, func(t *testing.T, create asmtest.Create) {
 		helper.SkipEmulated(t, "memory shared by vfork")
 		store(t, create, true)
 	})

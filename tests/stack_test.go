@@ -21,7 +21,7 @@ func TestSpawnNeedsNoStack(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Munmap(page)
-	eachClone(t, func(t *testing.T, create asmtest.Create) {
+	asmtest.EachClone(t, func(t *testing.T, create asmtest.Create) {
 		onPage := func(p *asmtest.Program) {
 			create(p)
 			lowest, size := asmtest.Addr(&page[0]), uintptr(len(page))
@@ -38,7 +38,7 @@ func TestSpawnNeedsNoStack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkExit(t, ws, 7)
+			asmtest.CheckExit(t, ws, 7)
 		})
 		t.Run("failure", func(t *testing.T) {
 			p := asmtest.New(onPage, asm.Step{Nr: unix.SYS_GETPID}, asm.Step{Nr: asm.Ignore}, asmtest.Exit(0))
@@ -46,7 +46,7 @@ func TestSpawnNeedsNoStack(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			checkExit(t, ws, 127)
+			asmtest.CheckExit(t, ws, 127)
 			helper.SkipEmulated(t, "memory shared by vfork")
 			if p.Failed != asmtest.Addr(&p.List[1]) || p.Result != asmtest.Errno(unix.ENOSYS) {
 				t.Errorf("Failed = %#x, Result = %d; want step 1 at %#x, ENOSYS", p.Failed, int(p.Result), asmtest.Addr(&p.List[1]))

@@ -23,6 +23,7 @@ var suites = []qemu.Suite{
 // guestSuites need what only the guests have.
 var guestSuites = []qemu.Suite{
 	{Package: "./tests/uroot", Once: true},
+	{Package: "./tests/nommu", NoMMU: true},
 }
 
 func runTests(ctx context.Context, o *options, out *os.File) error {

@@ -38,7 +38,7 @@ var rooms = []room{
 	{dir: "nommu", allow: []string{"std", unix, usage, module + "/internal/gobuild/gocmd"}, tests: []string{module + "/nommu"}},
 	// It knows commands and files; internal/gobuild makes programs, for whatever machine.
 	{dir: "initramfs", allow: anything, deny: []string{"os/exec", module + "/nommu", module + "/qemu/…", "github.com/hugelgupf/vmtest/…"}},
-	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…", testkit}},
+	{dir: "qemu", allow: anything, deny: []string{module + "/tests/…", testkit}, tests: []string{testkit}},
 	{dir: "internal/gobuild/gocmd", allow: []string{"std"}},
 	{dir: "internal/gobuild", allow: []string{"std", usage, arch, module + "/nommu", module + "/internal/gobuild/gocmd"}},
 	{dir: "internal/arch", allow: []string{"std"}},

@@ -198,20 +198,27 @@ func Main(m *testing.M) {
 	os.Exit(code)
 }
 
-// descriptors are the open descriptors and what they refer to.
-func descriptors() map[string]string {
+// OpenFiles are this process's open descriptors, and what they refer to.
+func OpenFiles() map[string]string {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		panic(err)
 	}
 	fds := map[string]string{}
 	for _, e := range entries {
-		// The one that ReadDir used is gone by now. Package vspawn's poller
-		// comes and stays like the runtime's.
-		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && to != "anon_inode:[eventpoll]" {
+		// The one that ReadDir used is gone by now.
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil {
 			fds[e.Name()] = to
 		}
 	}
+	return fds
+}
+
+// descriptors are OpenFiles, but for package vspawn's poller, which comes and stays
+// like the runtime's.
+func descriptors() map[string]string {
+	fds := OpenFiles()
+	maps.DeleteFunc(fds, func(_, to string) bool { return to == "anon_inode:[eventpoll]" })
 	return fds
 }
 

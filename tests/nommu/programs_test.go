@@ -1,9 +1,10 @@
 //go:build linux
 
-package tests
+package nommu
 
 import (
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -55,13 +56,22 @@ func TestPrograms(t *testing.T) {
 			}
 			p, err := vspawn.Start(t.Context(), path, nil, nil)
 			if c.err != nil {
-				checkError(t, err, vspawn.Error{Step: "execve", Object: path, Err: c.err})
+				var e *vspawn.Error
+				if !errors.As(err, &e) || e.Step != "execve" || e.Field != "" || e.Object != path || !errors.Is(err, c.err) {
+					t.Errorf("got %v, want an execve of %s that fails: %v", err, path, c.err)
+				}
 				return
 			}
 			if err != nil {
 				t.Fatal(err)
 			}
-			wait(t, p, c.end)
+			state, err := p.Wait(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state.String() != c.end {
+				t.Errorf("the program ended by %q, want %q", state, c.end)
+			}
 		})
 	}
 }

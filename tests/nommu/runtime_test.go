@@ -1,6 +1,6 @@
 //go:build linux
 
-package tests
+package nommu
 
 import (
 	"bufio"
@@ -70,7 +70,7 @@ func TestMemoryGivenBack(t *testing.T) {
 		t.Skip("with an MMU the free memory says little of one program")
 	}
 	const size = 20 << 20
-	before := memFree(t)
+	before := helper.MemFree(t)
 	var heap runtime.MemStats
 	runtime.ReadMemStats(&heap)
 	has := int(heap.HeapSys - heap.HeapAlloc) // which it need not ask the kernel for
@@ -82,13 +82,13 @@ func TestMemoryGivenBack(t *testing.T) {
 		for n := 0; n < size; n += c.object {
 			objects = append(objects, make([]byte, c.object))
 		}
-		full := memFreeNow(t)
+		full := helper.MemFreeNow(t)
 		runtime.KeepAlive(objects)
 		objects = nil
 		runtime.GC()
 		after := 0
 		for range 100 {
-			if after = memFreeNow(t); before-after < 2<<20 {
+			if after = helper.MemFreeNow(t); before-after < 2<<20 {
 				break
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -157,7 +157,11 @@ func serve(path string) error {
 // beyondImage adds up the process's mappings, but for that with its code.
 func beyondImage() (sum uint64) {
 	code := uint64(reflect.ValueOf(beyondImage).Pointer())
-	for line := range strings.Lines(text("/proc/self/maps")) {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		panic(err)
+	}
+	for line := range strings.Lines(string(maps)) {
 		var from, to uint64
 		if n, _ := fmt.Sscanf(line, "%x-%x", &from, &to); n == 2 && (code < from || code >= to) {
 			sum += to - from
@@ -195,14 +199,14 @@ func TestMemoryIsNotFragmented(t *testing.T) {
 	if os.Getenv("VSPAWN_LOAD") != "" {
 		n = 1000
 	}
-	before := memFree(t)
+	before := helper.MemFree(t)
 	dir := t.TempDir()
 	for i := range n {
 		if out, err := modestHelper.Command(filepath.Join(dir, "socket"), tiny.Exit(t, 0)).Output(); err != nil {
 			t.Fatalf("process %d: %v, %s", i, err, out)
 		}
 	}
-	if taken := before - memFree(t); taken > 2<<20 {
+	if taken := before - helper.MemFree(t); taken > 2<<20 {
 		t.Errorf("%d processes took %d KiB", n, taken>>10)
 	}
 }

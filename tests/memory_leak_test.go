@@ -4,10 +4,7 @@ package tests
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"runtime/debug"
-	"strings"
 	"testing"
 	"time"
 
@@ -53,12 +50,12 @@ func TestKilledStepsLeaveNoMemory(t *testing.T) {
 	// A leak of a page each is 2 MiB, of a program's image a gigabyte and more,
 	// every time. What the kernel keeps for later use it takes once.
 	for try := 1; ; try++ {
-		before := memFree(t)
+		before := helper.MemFree(t)
 		for range 500 {
 			kill()
 		}
 		time.Sleep(100 * time.Millisecond) // the kernel may still be at it
-		taken := (before - memFree(t)) >> 10
+		taken := (before - helper.MemFree(t)) >> 10
 		t.Logf("500 killed children took %d KiB", taken)
 		if taken < 1<<10 {
 			break
@@ -75,25 +72,4 @@ func killInChild(t *testing.T, nr uintptr) []vspawn.Syscall {
 	filter := deny(nr, 0)
 	filter[2].K = unix.SECCOMP_RET_KILL_PROCESS
 	return filterInChild(t, filter)
-}
-
-// memFree is the machine's free memory, in bytes, when this process has given
-// back what it can.
-func memFree(t *testing.T) int {
-	t.Helper()
-	debug.FreeOSMemory()
-	return memFreeNow(t)
-}
-
-// memFreeNow is memFree for a process that is not asked to give anything back.
-func memFreeNow(t *testing.T) int {
-	t.Helper()
-	var free int
-	for line := range strings.Lines(text("/proc/meminfo")) {
-		if n, _ := fmt.Sscanf(line, "MemFree: %d kB", &free); n == 1 {
-			return free << 10
-		}
-	}
-	t.Fatal("/proc/meminfo has no MemFree")
-	return 0
 }

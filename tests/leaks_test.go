@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -24,8 +25,8 @@ import (
 func leavesNothing(t *testing.T, name string, f func(t *testing.T)) {
 	t.Helper()
 	warmUp(t)
-	files := openFiles(t)
-	for end := time.Now().Add(time.Minute); momentary(files) && time.Now().Before(end); files = openFiles(t) {
+	files := openFiles()
+	for end := time.Now().Add(time.Minute); momentary(files) && time.Now().Before(end); files = openFiles() {
 		time.Sleep(time.Millisecond)
 	}
 	goroutines := runtime.NumGoroutine()
@@ -33,8 +34,8 @@ func leavesNothing(t *testing.T, name string, f func(t *testing.T)) {
 	// One that is open for a moment is all right, but not that the collector closes it.
 	collects := debug.SetGCPercent(-1)
 	defer debug.SetGCPercent(collects)
-	after := openFiles(t)
-	for end := time.Now().Add(time.Minute); !maps.Equal(files, after) && time.Now().Before(end); after = openFiles(t) {
+	after := openFiles()
+	for end := time.Now().Add(time.Minute); !maps.Equal(files, after) && time.Now().Before(end); after = openFiles() {
 		time.Sleep(time.Millisecond)
 	}
 	if !maps.Equal(files, after) {
@@ -74,18 +75,9 @@ var libcFiles = []string{
 }
 
 // openFiles are the open descriptors and what they refer to, but for those of libc.
-func openFiles(t *testing.T) map[string]string {
-	t.Helper()
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	open := map[string]string{}
-	for _, e := range entries {
-		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !slices.Contains(libcFiles, to) {
-			open[e.Name()] = to
-		}
-	}
+func openFiles() map[string]string {
+	open := helper.OpenFiles()
+	maps.DeleteFunc(open, func(_, to string) bool { return slices.Contains(libcFiles, to) })
 	return open
 }
 

@@ -2,9 +2,9 @@ package vspawn
 
 import (
 	"errors"
-	"io"
 	"os"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,14 +46,7 @@ func (a *answerer) run(in *instance) {
 	a.done <- func() error {
 		defer a.hangUp()
 		var b [1]byte
-		for first := true; ; first = false {
-			n, err := a.sock.Read(b[:])
-			if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) {
-				return nil // if the child has died, its error says more
-			}
-			if n == 0 {
-				return &Error{Step: "read", Field: a.plan.asksFor, Object: "the child's question", Err: errors.Unwrap(err)}
-			}
+		for first := true; a.read(b[:]); first = false {
 			if first && a.plan.maps != nil {
 				if err := a.writeMaps(in); err != nil {
 					return err
@@ -61,7 +54,20 @@ func (a *answerer) run(in *instance) {
 			}
 			a.sock.Write(b[:]) // if the child is gone, its own error says more
 		}
+		return nil
 	}()
+}
+
+// read waits for a question. It tells whether there is one: else the child has died,
+// of which its error says more, or finish was called.
+func (a *answerer) read(b []byte) bool {
+	for {
+		n, err := a.sock.Read(b)
+		if n > 0 || !errors.Is(err, unix.EAGAIN) {
+			return n > 0
+		}
+		time.Sleep(time.Millisecond) // a sandbox keeps the socket from the poller
+	}
 }
 
 // finish ends run, also if no child ever asked.

@@ -41,6 +41,9 @@ const (
 	againLong  = time.Second
 )
 
+// A startFunc starts a plan's child once.
+type startFunc func(context.Context, *FeatureSet) (*Process, error)
+
 // startAgain tries again when an error is passing. A program was being written
 // to: most often the writer has closed it already, and only a child on its way
 // to its own exec still has a copy of the descriptor (golang/go#22315): one of
@@ -49,7 +52,7 @@ const (
 // file below /proc, as its parent's are root's beside others with other credentials,
 // is tried as long as those leave now and then. What is done once for all, though the
 // child has failed, is not done again.
-func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start func(context.Context, *FeatureSet) (*Process, error), err error) (*Process, error) {
+func (p *Plan) startAgain(ctx context.Context, f *FeatureSet, start startFunc, err error) (*Process, error) {
 	if !p.passing(err, f) || p.leaves(err) {
 		return nil, err
 	}

@@ -20,7 +20,8 @@ func addIDMaps(c *compiler) error {
 			return refuse(m.field, "needs CLONE_NEWUSER in Cloneflags")
 		}
 		for i, l := range m.list {
-			if !validID(l.Inside) || !validID(l.Outside) || l.Size < 1 || !validID(l.Inside+l.Size-1) || !validID(l.Outside+l.Size-1) {
+			last := l.Size - 1
+			if last < 0 || !validID(l.Inside) || !validID(l.Outside) || !validID(l.Inside+last) || !validID(l.Outside+last) {
 				return refuse(index(m.field, i), "%d ids from %d on as %d: not a range of ids", l.Size, l.Outside, l.Inside)
 			}
 		}

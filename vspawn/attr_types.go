@@ -97,9 +97,12 @@ type BPF struct {
 
 // A Namespace is one, or several, of another process.
 type Namespace struct {
-	FD    Descriptor // a file of /proc/PID/ns, or a pidfd (Linux 5.8)
-	Pid   int        // if not 0, the process itself, instead of FD (Linux 5.8); not for a child in a new PID namespace
-	Flags uintptr    // which: CLONE_NEWNET and so on; 0, with a file of /proc/PID/ns, for what it is when the Plan is compiled
+	FD  Descriptor // a file of /proc/PID/ns, or a pidfd (Linux 5.8)
+	Pid int        // if not 0, the process itself, instead of FD (Linux 5.8); not for a child in a new PID namespace
+
+	// Flags say which: CLONE_NEWNET and so on. 0, with a file of /proc/PID/ns, stands
+	// for what that is when the Plan is compiled.
+	Flags uintptr
 }
 
 // A Mount is one mount(2).

@@ -170,9 +170,9 @@ type instance struct {
 // instances are reused: they come to about a kilobyte each.
 var instances = sync.Pool{New: func() any { return new(instance) }}
 
-// fill readies the instance for a start. report is the pipe for a
-// child that shares no memory; -1 is none. low tells where the parent has put copies of the descriptors for Files, and what it
-// holds for the spare numbers.
+// fill readies the instance for a start. report is the pipe for a child that shares
+// no memory; -1 is none. low tells where the parent has put copies of the descriptors
+// for Files, and what it holds for the spare numbers.
 func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report int, low *lowCopies) {
 	in.steps = append(in.steps[:0], l.steps...)
 	in.ops = l.ops
@@ -275,37 +275,3 @@ func (in *instance) setExitSignal(s unix.Signal) {
 		in.prog.Create.Args[0] = in.prog.Create.Args[0]&^csignal | uintptr(s)
 	}
 }
-
-// lowHalf is where in a word its low 32 bits lie.
-var lowHalf = func() uintptr {
-	one := uintptr(1)
-	if *(*byte)(unsafe.Pointer(&one)) == 1 {
-		return 0
-	}
-	return unsafe.Sizeof(one) - 4
-}()
-
-// reportSize is that of Failed and Result, which lie beside each other.
-const reportSize = 2 * unsafe.Sizeof(uintptr(0))
-
-// readReport takes what a child wrote that shares no memory.
-func (in *instance) readReport(r *os.File) {
-	var b [reportSize]byte
-	if n, _ := r.Read(b[:]); n == len(b) {
-		in.prog.Failed = *(*uintptr)(unsafe.Pointer(&b[0]))
-		in.prog.Result = *(*uintptr)(unsafe.Pointer(&b[reportSize/2]))
-	}
-}
-
-// at is the op that a step's address belongs to.
-func (in *instance) at(step uintptr) *op {
-	i := int((step - in.prog.Steps) / unsafe.Sizeof(asm.Step{}))
-	if in.command != nil && i == len(in.ops)-1 {
-		return in.command.op()
-	}
-	return in.ops[i]
-}
-
-// pid is the child's, as soon as it exists. The kernel stores it before the
-// child runs, and the pidfd before that.
-func (in *instance) pid() int { return int(atomic.LoadInt32(&in.prog.Pid)) }

@@ -19,7 +19,8 @@ func ptrace(request, pid int, addr, data uintptr) error {
 
 // ptraceSiginfo tells what has stopped a process; ESRCH is that nothing has.
 func ptraceSiginfo(pid int, s *siginfo) error {
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(pid), 0, uintptr(unsafe.Pointer(s)), 0, 0)
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(pid), 0,
+		uintptr(unsafe.Pointer(s)), 0, 0)
 	if errno != 0 {
 		return errno
 	}
@@ -28,7 +29,8 @@ func ptraceSiginfo(pid int, s *siginfo) error {
 
 // ptraceSetMask sets the signal mask of a process that is stopped.
 func ptraceSetMask(pid int, set uint64) error {
-	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SETSIGMASK, uintptr(pid), sigsetSize, uintptr(unsafe.Pointer(&set)), 0, 0)
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, unix.PTRACE_SETSIGMASK, uintptr(pid), sigsetSize,
+		uintptr(unsafe.Pointer(&set)), 0, 0)
 	if errno != 0 {
 		return errno
 	}

@@ -130,7 +130,8 @@ func (m *mapping) cloneflags() {
 		flags &= math.MaxUint32 // clone takes no more
 	}
 	// Every child has these, or they say nothing without a place to store it.
-	flags &^= syscall.CLONE_VM | syscall.CLONE_VFORK | syscall.CLONE_PIDFD | syscall.CLONE_CHILD_SETTID | syscall.CLONE_CHILD_CLEARTID
+	flags &^= syscall.CLONE_VM | syscall.CLONE_VFORK | syscall.CLONE_PIDFD |
+		syscall.CLONE_CHILD_SETTID | syscall.CLONE_CHILD_CLEARTID
 	for _, not := range []struct {
 		flags  uint64
 		reason string

@@ -17,7 +17,8 @@ func capget() (effective, permitted vspawn.CapSet, err error) {
 		pid     int32
 	}{version: version3}
 	var data [2]struct{ effective, permitted, inheritable uint32 }
-	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data)), 0)
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPGET, uintptr(unsafe.Pointer(&header)),
+		uintptr(unsafe.Pointer(&data)), 0)
 	if errno != 0 {
 		return 0, 0, errno
 	}

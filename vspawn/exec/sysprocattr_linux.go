@@ -80,7 +80,8 @@ func (m *mapping) passable() []int {
 // closed for its program is not closed yet, and may be the parent's.
 func (m *mapping) child(fd int) uintptr {
 	n := int(uint32(fd)) // all that the kernel takes
-	if n < len(m.fds) && m.fds[n] == closed && !slices.ContainsFunc(m.others, func(f vspawn.File) bool { return f.Child == n }) {
+	given := func(f vspawn.File) bool { return f.Child == n }
+	if n < len(m.fds) && m.fds[n] == closed && !slices.ContainsFunc(m.others, given) {
 		return bad
 	}
 	return uintptr(n)

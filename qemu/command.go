@@ -5,9 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
-	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -17,42 +15,39 @@ type Boot struct {
 	Initramfs string   // path
 	Init      string   // program in the image that becomes PID 1; "" is /init
 	Append    []string // further kernel arguments
+	GDB       string   // path of the socket at which the stopped machine waits for gdb; "" is none
+	Args      []string // further arguments to QEMU
 }
 
-// maxAppend is how long the user's arguments may be: all of them together must be
-// shorter than the 1024 bytes that a kernel takes on riscv.
-const maxAppend = 512
+// A device is a part of a machine, as the arguments that it brings to QEMU's command
+// line.
+type device []string
 
-// ParseAppend looks whether s can be added to a kernel's command line without
-// making something else of what comes after it there.
-func ParseAppend(s string) (string, error) {
-	args := strings.TrimSpace(s)
-	switch {
-	case strings.ContainsFunc(args, unicode.IsControl):
-		return "", usage.Errorf("APPEND=%q: give arguments for the kernel on one line", s)
-	case len(args) > maxAppend:
-		return "", usage.Errorf("APPEND=%s: %d bytes are too long for a kernel's command line: give up to %d", s, len(args), maxAppend)
-	case strings.Count(args, `"`)%2 != 0:
-		return "", usage.Errorf("APPEND=%s: there is no end to a quotation", s)
-	case slices.Contains(strings.Fields(args), "--"):
-		return "", usage.Errorf("APPEND=%s: after -- come arguments for PID 1, which takes none: leave it out", s)
-	}
-	return args, nil
+// commandLine is the whole line that makes a machine of devices. Whoever starts a
+// QEMU, or shows how, has it from here.
+func commandLine(emulator string, devices ...device) []string {
+	return slices.Concat(append([]device{{emulator, "-nographic"}}, devices...)...)
 }
 
-// appended are the kernel's arguments of a guest that runs a part of the tests. Ours
-// come last, so that they hold.
-func (c *Config) appended(s Shard) []string {
-	var args []string
-	if c.Append != "" {
-		args = append(args, c.Append)
-	}
-	return append(args, fmt.Sprintf("%s=%d/%d", wire.ShardEnv, s.I, s.N))
+// Command is the command line that boots b with its console on the standard
+// streams; Ctrl-A X leaves it.
+func (t Target) Command(b Boot) []string {
+	return commandLine(t.QEMU, t.board(), serial("mon:stdio"), debugger(b.GDB), t.software(b), b.Args)
 }
 
-// machineArgs are the arguments to QEMU that make the machine.
-func (t Target) machineArgs() []string {
-	args := []string{
+// testCommand boots b with an event port, which writes to this file of QEMU's. QEMU
+// ends with this process, however that ends, but not by the signal that a terminal
+// sends to all: it is this process that says why.
+func (t Target) testCommand(b Boot, port int) []string {
+	return slices.Concat(
+		[]string{"setsid", "setpriv", "--pdeathsig", "KILL"},
+		commandLine(t.QEMU, serial("stdio"), t.board(), eventPort(t.Serial, port), debugger(b.GDB), t.software(b), b.Args),
+	)
+}
+
+// board is the machine itself, as the target's row has it.
+func (t Target) board() device {
+	return append(device{
 		"-machine", t.Machine,
 		"-cpu", t.CPU,
 		"-smp", strconv.Itoa(t.CPUs),
@@ -60,8 +55,34 @@ func (t Target) machineArgs() []string {
 		"-accel", t.Accel,
 		"-nodefaults",
 		"-no-reboot",
+	}, t.Args...)
+}
+
+// serial is the line of the console, on one of QEMU's character devices.
+func serial(to string) device { return device{"-serial", to} }
+
+// eventPort is the port that carries the records, on a controller of this kind.
+func eventPort(controller string, file int) device {
+	return device{
+		"-device", controller,
+		"-chardev", fmt.Sprintf("file,id=events,path=/proc/self/fd/%d", file),
+		"-device", "virtserialport,chardev=events,name=" + wire.Port,
 	}
-	return append(args, t.Args...)
+}
+
+// debugger stops the machine before its first instruction, until a gdb comes to the
+// socket and says otherwise.
+func debugger(socket string) device {
+	if socket == "" {
+		return nil
+	}
+	path := strings.ReplaceAll(socket, ",", ",,") // as QEMU's options want it
+	return device{"-S", "-gdb", "unix:" + path + ",server=on,wait=off"}
+}
+
+// software is what the machine boots.
+func (t Target) software(b Boot) device {
+	return device{"-kernel", b.Kernel, "-append", strings.Join(t.kernelArgs(b), " "), "-initrd", b.Initramfs}
 }
 
 // kernelArgs is the kernel's command line. With -no-reboot, panic=-1 makes
@@ -72,20 +93,11 @@ func (t Target) machineArgs() []string {
 // the tests take half the time.
 func (t Target) kernelArgs(b Boot) []string {
 	args := []string{"console=" + t.Console, "panic=-1", "quiet", "highres=off", "nohz=off", "mitigations=off"}
+	if b.GDB != "" {
+		args = append(args, "nokaslr") // or no symbol of the kernel is where its file has it
+	}
 	if b.Init != "" {
 		args = append(args, "rdinit="+b.Init)
 	}
 	return append(args, b.Append...)
-}
-
-// Command is the command line that boots b with its console on the standard
-// streams; Ctrl-A X leaves it.
-func (t Target) Command(b Boot) []string {
-	args := append([]string{t.QEMU, "-nographic"}, t.machineArgs()...)
-	return append(args,
-		"-serial", "mon:stdio",
-		"-kernel", b.Kernel,
-		"-append", strings.Join(t.kernelArgs(b), " "),
-		"-initrd", b.Initramfs,
-	)
 }

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,21 +35,34 @@ func golden(t *testing.T, name, got string) {
 
 // TestCommand keeps what QEMU is told, for people and for tests.
 func TestCommand(t *testing.T) {
-	t.Setenv("VMTEST_QEMU", "another-qemu") // what vmtest reads must not matter
-	t.Setenv("VMTEST_QEMU_APPEND", "-another option")
-	b := Boot{Kernel: "/kernel", Initramfs: "/image", Append: []string{"extra"}}
 	for _, target := range Targets {
-		s := session{target: target}
-		o, err := vmtest.OptionsFor(vmtest.Arch(target.GOARCH), s.machine(Boot{Kernel: "/kernel", Initramfs: "/image", Init: agentInit}))
-		if err != nil {
-			t.Fatal(err)
-		}
-		test, err := o.Cmdline()
-		if err != nil {
-			t.Fatal(err)
-		}
-		lines := "run:\n" + strings.Join(target.Command(b), "\n") + "\n\ntest:\n" + strings.Join(test, "\n") + "\n"
+		run := target.Command(Boot{Kernel: "/kernel", Initramfs: "/image", Append: []string{"extra"}})
+		test := target.testCommand(Boot{Kernel: "/kernel", Initramfs: "/image", Init: agentInit}, portFile)
+		lines := "run:\n" + strings.Join(run, "\n") + "\n\ntest:\n" + strings.Join(test, "\n") + "\n"
 		golden(t, "command-"+target.Name+".golden", lines)
+	}
+}
+
+// What vmtest starts is the line that it is given, whatever its variables say.
+func TestStarts(t *testing.T) {
+	for name, value := range map[string]string{
+		"VMTEST_QEMU": "another-qemu", "VMTEST_QEMU_APPEND": "-another option", "VMTEST_KERNEL": "/another", "VMTEST_KERNEL_APPEND": "another",
+		"VMTEST_INITRAMFS": "/another", "VMTEST_TIMEOUT": "1s",
+	} {
+		t.Setenv(name, value)
+	}
+	line := []string{"/a path/qemu", "-append", "a  b", ""}
+	events := make(chan received)
+	o, err := vmtest.OptionsFor(vmtest.Arch("amd64"), starts(line, nil), carries(events))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.ExtraFiles[0].Close()
+	if got, err := o.Cmdline(); err != nil || !slices.Equal(got, line) {
+		t.Errorf("%q, %v; want %q", got, err, line)
+	}
+	if len(o.ExtraFiles) != 1 || o.VMTimeout != 0 {
+		t.Errorf("%d files, a limit of %v", len(o.ExtraFiles), o.VMTimeout)
 	}
 }
 

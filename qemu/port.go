@@ -34,26 +34,27 @@ type received struct {
 	err error
 }
 
-// eventPort gives the machine the event port. What comes is sent to events, which
-// is closed at its end. What is no event is told in its place: the guest may live on
-// for long, or end at once.
+// portFile is the file of QEMU's that the port writes to: the first behind its
+// standard streams.
+const portFile = 3
+
+// carries has vmtest carry what the event port writes to portFile. What comes is
+// sent to events, which is closed at its end. What is no event is told in its place:
+// the guest may live on for long, or end at once.
 //
 // vmtest's own reader, qevent, is not used: it ends the whole rig by a panic when
 // a guest says twice that it is done, and reads no line longer than 64 KiB. And
 // what QEMU has written to its pseudoterminal is lost when it ends, while a pipe
 // keeps it.
-func eventPort(device string, events chan<- received) vmtest.Fn {
-	return func(alloc *vmtest.IDAllocator, o *vmtest.Options) error {
+func carries(events chan<- received) vmtest.Fn {
+	return func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
 		r, w, err := os.Pipe()
 		if err != nil {
 			return err
 		}
-		id := alloc.ID("events")
-		o.AppendQEMU(
-			"-device", device,
-			"-chardev", fmt.Sprintf("file,id=%s,path=/proc/self/fd/%d", id, o.AddFile(w)),
-			"-device", fmt.Sprintf("virtserialport,chardev=%s,name=%s", id, wire.Port),
-		)
+		if fd := o.AddFile(w); fd != portFile {
+			return fmt.Errorf("the event port is QEMU's file %d, not %d", fd, portFile)
+		}
 		o.Tasks = append(o.Tasks, func(ctx context.Context, n *vmtest.Notifications) error {
 			defer close(events)
 			defer r.Close()

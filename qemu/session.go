@@ -1,12 +1,8 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -70,7 +66,8 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	// What nobody takes holds up QEMU, so the events are taken from it at once,
 	// and gone through in their own time.
 	port := make(chan received)
-	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), s.machine(b), eventPort(s.target.Serial, port))
+	line := s.target.testCommand(b, portFile)
+	vm, err := vmtest.StartContext(vctx, vmtest.Arch(s.target.GOARCH), starts(line, s.console), carries(port))
 	if err != nil {
 		s.console.Close()
 		if ctx.Err() != nil {
@@ -81,11 +78,23 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 		s.res.start, s.res.Wall = s.start, time.Since(s.start)
 		return s.res
 	}
-	events := unbounded(port)
 	ended := make(chan error, 1)
 	go func() { ended <- vm.Wait() }()
+	vmErr, gaveUp := s.follow(ctx, vctx, cancel, unbounded(port), ended)
+	if s.current != nil {
+		if err := s.current.close(); err != nil {
+			s.res.problem("%v", err)
+		}
+	}
+	s.res.start, s.res.Wall = s.start, time.Since(s.start)
+	s.judge(vmErr, gaveUp)
+	return s.res
+}
 
-	gaveUp := false
+// follow takes in what comes of a guest until QEMU has ended and there are no more
+// events, and tells how QEMU ended. It ends a guest that is to be given up by cancel;
+// vctx ends at the limit, and ctx by an interrupt.
+func (s *session) follow(ctx, vctx context.Context, cancel func(), events <-chan received, ended <-chan error) (vmErr error, gaveUp bool) {
 	giveUp := func(format string, args ...any) {
 		if !gaveUp {
 			gaveUp = true
@@ -95,7 +104,6 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 	}
 	idle := time.NewTimer(s.limits.Idle)
 	defer idle.Stop()
-	var vmErr error
 	full := s.console.full
 	// The end of QEMU is seen before that of the events if these lag behind.
 	for ended != nil || events != nil {
@@ -133,14 +141,7 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 			ended = nil
 		}
 	}
-	if s.current != nil {
-		if err := s.current.close(); err != nil {
-			s.res.problem("%v", err)
-		}
-	}
-	s.res.start, s.res.Wall = s.start, time.Since(s.start)
-	s.judge(vmErr, gaveUp)
-	return s.res
+	return vmErr, gaveUp
 }
 
 // begin readies the session for the first event.
@@ -184,281 +185,18 @@ func unbounded[T any](in <-chan T) <-chan T {
 	return out
 }
 
-// machine sets all that vmtest would take from its VMTEST_* variables, so that
-// they can't change a run.
-func (s *session) machine(b Boot) vmtest.Fn {
+// starts has vmtest start this very line, and hand on what comes of the console.
+// Whatever it would add to a line of its own making, or take from its VMTEST_*
+// variables, is empty. It splits the command at spaces, which an emulator's path may
+// have, and leaves alone what it takes for the command's arguments.
+func starts(line []string, console io.WriteCloser) vmtest.Fn {
 	return func(_ *vmtest.IDAllocator, o *vmtest.Options) error {
-		// QEMU ends with this process, however that ends, but not by the signal
-		// that a terminal sends to all: it is this process that says why. vmtest
-		// splits the command at spaces, which the emulator's path may have.
-		o.QEMUCommand = "setsid setpriv --pdeathsig KILL"
-		o.QEMUArgs = append([]string{s.target.QEMU, "-nographic", "-serial", "stdio"}, s.target.machineArgs()...)
-		o.Kernel = b.Kernel
-		o.KernelArgs = strings.Join(s.target.kernelArgs(b), " ")
-		o.Initramfs = b.Initramfs
+		o.QEMUCommand, o.QEMUArgs = "", line
+		o.Kernel, o.KernelArgs, o.Initramfs = "", "", ""
 		o.VMTimeout = 0
-		o.SerialOutput = append(o.SerialOutput, s.console)
+		o.SerialOutput = append(o.SerialOutput, console)
 		return nil
 	}
-}
-
-// record takes in one event. An error is one that no guest of ours sends: it ends
-// the run.
-func (s *session) record(r wire.Record) error {
-	switch {
-	case s.done != nil:
-		return fmt.Errorf("the guest sent %q after its closing record", r.Kind)
-	case s.booted == (r.Kind == wire.Boot):
-		return fmt.Errorf("the guest sent %q out of its turn", r.Kind)
-	}
-	switch r.Kind {
-	case wire.Boot:
-		s.booted = true
-		s.res.Kernel = r.Kernel
-		s.res.Boot = time.Since(s.start)
-	case wire.List:
-		return s.list(r)
-	case wire.Start:
-		if s.current != nil || s.begun[r.Binary] || len(s.chosen[r.Binary]) == 0 {
-			return fmt.Errorf("the guest started %s, which was not to be started then", r.Binary)
-		}
-		c, err := startConverter(s.test2json, func(e testEvent) { s.event(r.Binary, e) })
-		if err != nil {
-			return err
-		}
-		s.current, s.at, s.begun[r.Binary] = c, r.Binary, true
-		s.mu.Lock()
-		s.last, s.again = "", nil
-		s.mu.Unlock()
-		s.say(func(st *Status) { st.Binary, st.Test = r.Binary, "" })
-	case wire.Output:
-		if s.current == nil || s.at != r.Binary {
-			return fmt.Errorf("the guest sent output of %s, which does not run", r.Binary)
-		}
-		if _, err := s.current.in.Write(r.Data); err != nil {
-			return fmt.Errorf("test2json: %w", err)
-		}
-		// Without the marks that only test2json wants.
-		if _, err := s.output.Write(bytes.ReplaceAll(r.Data, []byte{0x16}, nil)); err != nil {
-			return err
-		}
-	case wire.Hung:
-		s.res.problem("%s hangs: silent for %s%s", r.Binary, r.Status, s.where())
-	case wire.End:
-		c := s.current
-		if c == nil || s.at != r.Binary {
-			return fmt.Errorf("the guest ended %s, which does not run", r.Binary)
-		}
-		s.current, s.at, s.ended[r.Binary] = nil, "", true
-		if err := c.close(); err != nil {
-			return err
-		}
-		s.end(r)
-	case wire.Broken:
-		s.res.problem("the guest's agent failed: %s", r.Status)
-	case wire.Done:
-		s.done = &r
-		s.say(func(st *Status) { st.Phase, st.Binary, st.Test = "powering off", "", "" })
-	default:
-		return fmt.Errorf("the guest sent an event of unknown kind %q", r.Kind)
-	}
-	return nil
-}
-
-// event takes in what a test says of itself.
-func (s *session) event(binary string, e testEvent) {
-	s.mu.Lock()
-	if e.Test == "" {
-		s.last = e.Action
-		s.mu.Unlock()
-		return
-	}
-	t := s.res.find(binary, e.Test)
-	if t.Outcome != Unfinished && e.Action != "output" || t.began && e.Action == "run" {
-		s.again = append(s.again, e.Test)
-	}
-	top := !strings.Contains(e.Test, "/")
-	switch e.Action {
-	case "run":
-		t.began = true
-		if top {
-			s.status.N++
-		}
-		s.status.Test = e.Test
-	case "output":
-		t.Output = append(t.Output, strings.TrimRight(e.Output, "\n"))
-	case "pass", "fail", "skip":
-		t.Outcome = Outcome(e.Action)
-		t.Elapsed = time.Duration(e.Elapsed * float64(time.Second))
-	}
-	st := s.status
-	s.mu.Unlock()
-	if e.Action == "run" {
-		s.report(st)
-	}
-}
-
-// end judges one binary.
-func (s *session) end(r wire.Record) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var missing []string
-	for _, name := range s.chosen[r.Binary] {
-		if t := s.res.find(r.Binary, name); !t.began {
-			missing = append(missing, name)
-		}
-	}
-	if len(missing) > 0 {
-		s.res.problem("%s did not run %d of its tests: %s", r.Binary, len(missing), few(missing))
-	}
-	var strange []string
-	for _, t := range s.res.Tests {
-		if top := t.Top(); t.Binary == r.Binary && !slices.Contains(s.chosen[r.Binary], top) && !slices.Contains(strange, top) {
-			strange = append(strange, top)
-		}
-	}
-	if len(strange) > 0 {
-		s.res.problem("%s ran what was not to run: %s", r.Binary, few(strange))
-	}
-	bad := false
-	for _, t := range s.res.Tests {
-		bad = bad || t.Binary == r.Binary && (t.Outcome == Fail || t.Outcome == Unfinished)
-	}
-	if len(s.again) > 0 {
-		s.res.problem("%s ran these more than once: %s", r.Binary, few(s.again))
-	}
-	if r.Status == "" && !bad && s.last != "pass" && s.last != "skip" {
-		s.res.problem("%s ended well, but did not say PASS at its end", r.Binary)
-	}
-	// A failed test explains exit status 1, and only that.
-	if r.Status != "" && !(bad && r.Status == "exit status 1") {
-		s.res.problem("%s ended with %s", r.Binary, r.Status)
-	}
-	if len(r.Leaked) > 0 {
-		s.res.problem("%s left these processes behind: %s", r.Binary, few(r.Leaked))
-	}
-}
-
-// few names the first of a list, and counts the others.
-func few(list []string) string {
-	const most = 5
-	if n := len(list); n > most {
-		return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), n-most)
-	}
-	return strings.Join(list, ", ")
-}
-
-// list takes in a part of what a binary says of its tests. What its source has is
-// known here, so that one that ends early is no binary without tests.
-func (s *session) list(r wire.Record) error {
-	i := len(s.chosen) // the guest lists them in their order, as do the shards
-	if i >= len(s.suites) || s.suites[i].Name != r.Binary || len(s.begun) > 0 {
-		return fmt.Errorf("the guest listed the tests of %s out of their turn", r.Binary)
-	}
-	s.listed[r.Binary] = append(s.listed[r.Binary], r.Tests...)
-	if r.More {
-		return nil
-	}
-	b, listed := &s.suites[i], s.listed[r.Binary]
-	slices.Sort(listed)
-	if unique := slices.Compact(slices.Clone(listed)); len(unique) < len(listed) {
-		s.res.problem("%s lists %d tests, of which %d are the same as others", r.Binary, len(listed), len(listed)-len(unique))
-	}
-	without := func(a, b []string) []string {
-		return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
-	}
-	if missing := without(b.tests, listed); len(missing) > 0 {
-		s.res.problem("%s lists %d tests, and not %s, which its source has", r.Binary, len(listed), few(missing))
-	}
-	if strange := without(listed, b.tests); len(strange) > 0 {
-		s.res.problem("%s lists %s, which its source has not", r.Binary, few(strange))
-	}
-	chosen := s.selector.ChooseOf(&b.Binary, listed)
-	s.chosen[r.Binary] = chosen
-	s.say(func(st *Status) { st.Phase, st.Tests = "running", st.Tests+len(chosen) })
-	return nil
-}
-
-// judge adds what only the end of the run shows.
-func (s *session) judge(vmErr error, gaveUp bool) {
-	r := s.res
-	r.Console = s.console.tail
-	for _, line := range s.console.bad {
-		r.problem("the console says: %s", line)
-	}
-	if s.console.over && !gaveUp { // at its very end
-		r.problem("%s", consoleFull)
-	}
-	if s.console.err != nil {
-		r.problem("console log: %v", s.console.err)
-	}
-	switch {
-	case gaveUp:
-	case !s.booted:
-		r.problem("the guest ended before its first event%s%s", s.agent(), because(vmErr))
-	case s.done == nil:
-		r.problem("the guest ended without its closing record%s%s", s.where(), because(vmErr))
-	case s.done.Ran != len(s.ended):
-		r.problem("the guest says it ran %d binaries; %d came to an end", s.done.Ran, len(s.ended))
-	case vmErr != nil:
-		r.problem("QEMU: %v", vmErr)
-	}
-	if s.done == nil {
-		return
-	}
-	for _, b := range s.suites {
-		chosen, listed := s.chosen[b.Name]
-		switch {
-		case !listed:
-			r.problem("the guest listed no tests of %s", b.Name)
-		case len(chosen) > 0 && !s.ended[b.Name]:
-			r.problem("the guest ran none of the %d tests of %s", len(chosen), b.Name)
-		}
-	}
-}
-
-// agent is what the agent said on the console, for want of a port.
-func (s *session) agent() string {
-	said := s.console.agent
-	if strings.HasPrefix(said, wire.NoPort) {
-		return fmt.Sprintf(": %s; give its modules by MODULES_%s=, or another kernel", strings.TrimPrefix(said, "guest: "), s.target.variable())
-	}
-	if said != "" {
-		return ": " + said
-	}
-	return ""
-}
-
-// because says why QEMU ended, if that is news.
-func because(err error) string {
-	if err == nil {
-		return ""
-	}
-	return fmt.Sprintf(" (QEMU: %v)", err)
-}
-
-// where names the tests that run now.
-func (s *session) where() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.booted {
-		return ", from the start of QEMU on" + s.agent()
-	}
-	var running []string
-	for _, t := range s.res.Tests {
-		if t.Outcome != Unfinished || !t.began {
-			continue
-		}
-		// A test that runs a subtest is where that is.
-		if n := len(running); n > 0 && strings.HasPrefix(t.Binary+" "+t.Name, running[n-1]+"/") {
-			running = running[:n-1]
-		}
-		running = append(running, t.Binary+" "+t.Name)
-	}
-	if len(running) == 0 {
-		return ", with no test running"
-	}
-	return ", in " + strings.Join(running, ", ")
 }
 
 func (s *session) say(change func(*Status)) {

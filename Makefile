@@ -5,7 +5,7 @@ RIG := build/rig
 # Options reach the rig by the environment, as they were typed: without
 # $(value) make would take the $ in RUN='^TestX$' for a variable of its own.
 # No shell passes on a variable with a "-" in its name: that of a target is "_".
-OPTIONS := TARGETS TARGET KERNELS RUN SHARD TIMEOUT LIMIT JOBS CPUS MEMORY ACCEL APPEND $(filter KERNEL_% MODULES_% VSPAWN_%,$(.VARIABLES))
+OPTIONS := TARGETS TARGET KERNELS RUN SHARD TIMEOUT LIMIT JOBS CPUS MEMORY ACCEL APPEND QEMU_ARGS GDB TESTS $(filter KERNEL_% MODULES_% VSPAWN_%,$(.VARIABLES))
 $(foreach o,$(OPTIONS),$(if $(filter-out undefined,$(origin $o)),$(eval override export $(subst -,_,$o) := $$(value $o))))
 
 .PHONY: help qemu-test nommu-std test osexec image run kernel bench setup clean rig

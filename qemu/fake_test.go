@@ -119,6 +119,9 @@ const (
 	fakeStarted = "QEMU_TEST_STARTED"
 )
 
+// fakeLine names a file in which a fake leaves the line that started it.
+const fakeLine = "QEMU_TEST_LINE"
+
 // runFake does what the name of this program says.
 func runFake(name string, args []string) {
 	l := &liar{tests: map[string][]string{}}
@@ -129,6 +132,15 @@ func runFake(name string, args []string) {
 	slices.Sort(names)
 	for _, b := range binaries {
 		l.tests[b] = names
+	}
+	if file := os.Getenv(fakeLine); file != "" {
+		line, err := os.ReadFile("/proc/self/cmdline")
+		if err == nil {
+			err = os.WriteFile(file, line, 0o644)
+		}
+		if err != nil {
+			panic(err)
+		}
 	}
 	for i, a := range args {
 		if _, path, ok := strings.Cut(a, ",path="); ok && strings.HasPrefix(a, "file,") {

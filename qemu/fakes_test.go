@@ -28,6 +28,11 @@ func last(r *wire.Record) bool { return r.Binary == binaries[1] }
 
 var fakes = map[string]fake{
 	"honest": {passed: true, say: with(func(*liar, *wire.Record) bool { return true })},
+	"dawdles": {passed: true, say: func(l *liar) {
+		time.Sleep(3 * time.Second)
+		l.send(l.honest()...)
+		l.done()
+	}},
 	// One that is given more arguments for its kernel, after ours and before the part.
 	"appends": {want: "without its closing record", say: func(l *liar) {
 		if rs := l.honest(); strings.Contains(l.append, " mitigations=off rdinit="+agentInit+" preempt=full a=\"b c\" "+wire.ShardEnv+"=") {

@@ -20,20 +20,14 @@ type guest struct {
 	shard  Shard
 }
 
-// guests are those of a run, in the order of their start: from the end of the
+// guests are those of a run on targets, in the order of their start: from the end of the
 // table, where the slow ones are, as they would run alone in the end. If all tests
 // are to run, targets that would leave processors idle in the end are run in
 // parts: one target on two processors as two guests, the last of three too.
-func (c *Config) guests(kernels map[string]supply.Kernel) []guest {
+func (c *Config) guests(targets []Target) []guest {
 	shard := c.Shard
 	if shard.N == 0 {
 		shard = Shard{1, 1}
-	}
-	var targets []Target
-	for _, t := range c.Targets {
-		if _, ok := kernels[t.Title()]; ok {
-			targets = append(targets, t)
-		}
 	}
 	n, parts := len(targets), 1
 	rest := n % c.jobs()
@@ -115,12 +109,16 @@ func (c *Config) guest(ctx context.Context, p *progress, g guest, k supply.Kerne
 		name: g.name, target: g.target, limits: c.Limits.host(), test2json: test2json, console: con, output: output,
 		report: p.set, suites: im.suites, selector: selector,
 	}
-	r = s.run(ctx, Boot{
-		Kernel:    k.Path,
-		Initramfs: im.path,
-		Init:      agentInit,
-		Append:    c.appended(g.shard),
-	})
+	b := Boot{Kernel: k.Path, Initramfs: im.path, Init: agentInit, Append: c.appended(g.shard), Args: c.Args}
+	if c.GDB {
+		if b.GDB, err = GDBSocket(c.Build, g.target); err != nil {
+			output.Close()
+			con.Close()
+			return broken(err)
+		}
+		p.print(c.gdbText(g.target, b.GDB, im.suites))
+	}
+	r = s.run(ctx, b)
 	if err := output.Close(); err != nil {
 		r.problem("%v", err)
 	}

@@ -67,8 +67,9 @@ type payload struct {
 	suites []suite
 }
 
-// compile compiles the agent and the suites for one target.
-func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (payload, error) {
+// compile compiles the agent and the suites for one target; with symbols, those are
+// in the test binaries.
+func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite, symbols bool) (payload, error) {
 	var p payload
 	commands := []string{agentPackage}
 	packages := map[bool][]string{} // by noInline
@@ -89,11 +90,15 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 	for _, b := range programs {
 		p.files = append(p.files, initramfs.File{Path: "/bin/" + filepath.Base(b.Path), Host: b.Path})
 	}
+	tests := compiler.Tests
+	if symbols {
+		tests = compiler.TestsForDebugger
+	}
 	for _, noInline := range []bool{false, true} {
 		if len(packages[noInline]) == 0 {
 			continue
 		}
-		bins, err := compiler.Tests(ctx, noInline, packages[noInline]...)
+		bins, err := tests(ctx, noInline, packages[noInline]...)
 		if err != nil {
 			return p, err
 		}
@@ -116,11 +121,14 @@ func compile(ctx context.Context, tc initramfs.Toolchain, suites []Suite) (paylo
 			p.files = append(p.files, initramfs.File{Path: exe, Host: b.Path})
 			args, skip := s.args()
 			env = append(env, s.Env...)
-			tests, err := sourceTests(b.TestFiles)
+			names, err := sourceTests(b.TestFiles)
 			if err != nil {
 				return p, err
 			}
-			p.suites = append(p.suites, suite{wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip, Together: s.Together}, tests})
+			p.suites = append(p.suites, suite{
+				Binary: wire.Binary{Name: name, Path: exe, Dir: dir, Env: env, Args: args, Skip: skip, Together: s.Together},
+				tests:  names, host: b.Path,
+			})
 			data, err := testdata(b.Dir, dir, s.Sources)
 			if err != nil {
 				return p, err

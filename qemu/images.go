@@ -43,7 +43,7 @@ func (c *Config) images(ctx context.Context, p *progress, kernels map[string]sup
 		p.set(Status{Target: t.Title(), Phase: "building the image"})
 		tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
 		plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Idle: c.Limits.Idle}
-		load, err := compile(ctx, tc, c.Suites)
+		load, err := compile(ctx, tc, c.Suites, c.GDB)
 		if err == nil {
 			err = load.image(ctx, tc, plan, c.imagePath(t))
 		}

@@ -135,6 +135,14 @@ func (p *progress) add(name string) {
 	p.order = slices.Insert(p.order, at, name)
 }
 
+// print prints text that stays, above the live lines.
+func (p *progress) print(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.erase()
+	fmt.Fprint(p.out, text)
+}
+
 func (p *progress) erase() {
 	if p.drawn > 0 {
 		fmt.Fprint(p.out, up(p.drawn))

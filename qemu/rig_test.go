@@ -38,7 +38,7 @@ var testPayload = sync.OnceValues(func() (payload, error) {
 	return compile(context.Background(), testToolchain(), []Suite{{
 		Package:  "./qemu/testdata/misbehave",
 		Commands: []string{"./qemu/testdata/silent"},
-	}})
+	}}, false)
 })
 
 func testToolchain() initramfs.Toolchain {

@@ -36,10 +36,12 @@ type Config struct {
 	Shard  Shard
 	Limits Limits
 	Accel  Accel
-	Append string // arguments for the guests' kernels, see ParseAppend
-	Jobs   int    // guests at once; 0 chooses
-	Dir    string // the module's root
-	Build  string // directory for images and results
+	Append string   // arguments for the guests' kernels, see ParseAppend
+	Args   []string // arguments added to QEMU's command line, see ParseArgs
+	GDB    bool     // the guest, the only one, waits for gdb before it starts, and has no limits
+	Jobs   int      // guests at once; 0 chooses
+	Dir    string   // the module's root
+	Build  string   // directory for images and results
 	Out    *os.File
 }
 
@@ -81,6 +83,9 @@ func (c *Config) check() error {
 	if err := c.checkAccel(); err != nil {
 		return err
 	}
+	if err := c.checkGDB(); err != nil {
+		return err
+	}
 	return host.CheckTools(Tools(c.Targets))
 }
 
@@ -91,6 +96,9 @@ func (c *Config) check() error {
 func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err := c.check(); err != nil {
 		return nil, err
+	}
+	if c.GDB {
+		c.Limits = Limits{forever, forever}
 	}
 	test2json, err := findTest2JSON()
 	if err != nil {
@@ -131,7 +139,10 @@ func Run(ctx context.Context, c Config) ([]*Result, error) {
 	if err := os.MkdirAll(c.resultsDir(), 0o755); err != nil {
 		return nil, err
 	}
-	guests := c.guests(kernels)
+	guests := c.guests(slices.DeleteFunc(slices.Clone(c.Targets), func(t Target) bool {
+		_, ok := kernels[t.Title()]
+		return !ok
+	}))
 	parts := make([]*Result, len(guests))
 	parallel(c.jobs(), len(guests), func(i int) {
 		g := guests[i]

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/vspawn/vspawn/internal/supply"
 )
 
 // Guests fill the processors to the end, and each test is in one of them.
@@ -34,12 +32,8 @@ func TestGuests(t *testing.T) {
 		for i := range x.targets {
 			c.Targets = append(c.Targets, Target{Name: string(rune('a' + i))})
 		}
-		kernels := map[string]supply.Kernel{}
-		for _, t := range c.Targets {
-			kernels[t.Name] = supply.Kernel{}
-		}
 		var got []string
-		for _, g := range c.guests(kernels) {
+		for _, g := range c.guests(c.Targets) {
 			got = append(got, fmt.Sprintf("%s %d/%d", g.name, g.shard.I, g.shard.N))
 		}
 		if s := strings.Join(got, ", "); s != x.want {

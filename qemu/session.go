@@ -54,12 +54,16 @@ type session struct {
 type suite struct {
 	wire.Binary
 	tests []string // that its source has
+	host  string   // where it is on the host
 }
 
 // run boots b and follows it to its end.
 func (s *session) run(ctx context.Context, b Boot) *Result {
 	s.begin()
 	s.say(func(st *Status) { st.Phase = "booting" })
+	if b.GDB != "" {
+		s.say(func(st *Status) { st.Phase = "waiting for gdb" })
+	}
 
 	vctx, cancel := context.WithTimeout(ctx, s.limits.Total)
 	defer cancel()

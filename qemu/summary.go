@@ -126,7 +126,7 @@ func repeatCommand(r *Result, tops []string, variables map[string]string) string
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
 		own := strings.ReplaceAll(name, "-", "_")
 		same := own == "KERNEL_"+r.Target.variable() || own == "MODULES_"+r.Target.variable() ||
-			slices.Contains([]string{"TIMEOUT", "LIMIT", "CPUS", "MEMORY", "ACCEL", "APPEND"}, name) || strings.HasPrefix(name, "VSPAWN_")
+			slices.Contains([]string{"TIMEOUT", "LIMIT", "CPUS", "MEMORY", "ACCEL", "APPEND", "QEMU_ARGS"}, name) || strings.HasPrefix(name, "VSPAWN_")
 		if v := variables[name]; same && v != "" {
 			fmt.Fprintf(&b, " %s=%s", name, shellQuote(v))
 		}

@@ -33,7 +33,7 @@ func play(t *testing.T, text string, vmErr error, records ...wire.Record) *Resul
 	s := session{
 		target: Targets[0], limits: Limits{time.Minute, time.Minute}, test2json: test2json, console: con,
 		output: io.Discard, report: func(Status) {}, selector: selector,
-		suites: []suite{{wire.Binary{Name: "b"}, []string{"TestA"}}},
+		suites: []suite{{Binary: wire.Binary{Name: "b"}, tests: []string{"TestA"}}},
 	}
 	s.begin()
 	s.res.Log = "console.log"

@@ -99,21 +99,6 @@ func TestAppend(t *testing.T) {
 	}
 }
 
-// What would make something else of the part's argument is refused.
-func TestParseAppend(t *testing.T) {
-	for s, want := range map[string]string{"": "", " ": "", " preempt=full  quiet ": "preempt=full  quiet", `a="b -- c"x`: ""} {
-		got, err := ParseAppend(s)
-		if want != got || (err != nil) != (strings.Contains(s, "--")) {
-			t.Errorf("%q: %q, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"a\nb", `a="b`, "a -- b", "--", strings.Repeat("a", maxAppend+1)} {
-		if _, err := ParseAppend(s); !usage.Is(err) || !strings.Contains(err.Error(), "APPEND=") {
-			t.Errorf("%q: error %v", s, err)
-		}
-	}
-}
-
 // What is wrong with the options costs nobody their results.
 func TestWrongKernelKeepsResults(t *testing.T) {
 	c := fakeConfig(t, "honest")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/vspawn/vspawn/initramfs"
@@ -41,15 +42,6 @@ func buildImage(ctx context.Context, t qemu.Target, out *os.File) (string, error
 	return r.Path, nil
 }
 
-// boot is what make run boots.
-func (o *options) boot(kernel, image string) qemu.Boot {
-	b := qemu.Boot{Kernel: kernel, Initramfs: image}
-	if o.append != "" {
-		b.Append = []string{o.append}
-	}
-	return b
-}
-
 // runShell becomes QEMU, which then has the terminal to itself.
 func runShell(ctx context.Context, o *options, out *os.File) error {
 	one, err := o.one()
@@ -73,10 +65,6 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	image, err := buildImage(ctx, t, out)
-	if err != nil {
-		return err
-	}
 	if err := install(ctx, qemu.Tools([]qemu.Target{t}), out); err != nil {
 		return err
 	}
@@ -89,7 +77,18 @@ func runShell(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
+	image := "" // one with the tests
+	if !o.tests {
+		if image, err = buildImage(ctx, t, out); err != nil {
+			return err
+		}
+	}
+	c := o.config([]qemu.Target{t}, slices.Concat(suites, guestSuites), store, out)
+	line, err := qemu.Shell(ctx, c, t, k, image)
+	if err != nil {
+		return err
+	}
 	store.Close() // the deferred one is of no use to what this becomes
 	fmt.Fprintf(out, "%s: booting; Ctrl-A X leaves it\n", t.Title())
-	return syscall.Exec(exe, t.Command(o.boot(k.Path, image)), os.Environ())
+	return syscall.Exec(exe, line, os.Environ())
 }

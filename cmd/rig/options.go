@@ -19,7 +19,10 @@ type options struct {
 	kernels map[string]qemu.GivenFiles
 	series  string // KERNELS
 	accel   qemu.Accel
-	append  string // APPEND
+	append  string   // APPEND
+	args    []string // QEMU_ARGS
+	gdb     bool
+	tests   bool // TESTS
 	run     string
 	shard   qemu.Shard
 	limits  qemu.Limits
@@ -110,6 +113,18 @@ var variables = []variable{
 		o.append, err = qemu.ParseAppend(v)
 		return err
 	}},
+	{"QEMU_ARGS", "QEMU_ARGS='-a b'", "arguments added to QEMU's command line, in quotation marks as a shell takes them", func(o *options, v string) (err error) {
+		o.args, err = qemu.ParseArgs(v)
+		return err
+	}},
+	{"GDB", "GDB=1", "stop the guest, one alone, at its start, until gdb comes; how is printed", func(o *options, v string) (err error) {
+		o.gdb, err = parseSwitch("GDB", v)
+		return err
+	}},
+	{"TESTS", "TESTS=1", "make run has the test binaries in its image, for RUN and VSPAWN_ as in qemu-test", func(o *options, v string) (err error) {
+		o.tests, err = parseSwitch("TESTS", v)
+		return err
+	}},
 	{testPrefix, testPrefix + "<name>=value", "for the tests, in their environment", nil},
 	{kernelPrefix, kernelPrefix + "<target>=path", "a kernel of your own", nil},
 	{modulesPrefix, modulesPrefix + "<target>=path,path", "modules that its event port needs, in their order", nil},
@@ -198,6 +213,13 @@ func parseDuration(name, v string) (time.Duration, error) {
 		return 0, usage.Errorf("%s=%s: give a duration, such as 90s", name, v)
 	}
 	return d, nil
+}
+
+func parseSwitch(name, v string) (bool, error) {
+	if v != "0" && v != "1" {
+		return false, usage.Errorf("%s=%s: give 1, or 0 for no", name, v)
+	}
+	return v == "1", nil
 }
 
 // one returns the single target that a command works on.

@@ -21,6 +21,7 @@ func TestParseOptions(t *testing.T) {
 	o, err := parseOptions([]string{
 		"TARGETS=riscv64,arm64", "RUN=^TestX$", "SHARD=2/3", "TIMEOUT=90s", "LIMIT=1h", "JOBS=3", "CPUS=1", "MEMORY=64", "VSPAWN_LOAD=1m",
 		"KERNEL_arm64=/a=b", "KERNEL_riscv64_nommu=/c", "MODULES_riscv64-nommu=a.ko,b.ko", "ACCEL=tcg", "APPEND=preempt=full a=b", "PATH=/bin", "TARGET=",
+		`QEMU_ARGS=-name "a b" -d int`, "GDB=1", "TESTS=1",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +29,8 @@ func TestParseOptions(t *testing.T) {
 	if len(o.targets) != 2 || o.targets[0].Name != "riscv64" || o.run != "^TestX$" || o.shard != (qemu.Shard{I: 2, N: 3}) ||
 		o.limits != (qemu.Limits{Idle: 90 * time.Second, Total: time.Hour}) || o.jobs != 3 ||
 		o.targets[0].CPUs != 1 || o.targets[1].MemoryMB != 64 || !slices.Equal(o.env, []string{"VSPAWN_LOAD=1m"}) ||
-		!reflect.DeepEqual(o.kernels, map[string]qemu.GivenFiles{"arm64": {Kernel: "/a=b"}, "riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) || o.accel != qemu.AccelTCG || o.append != "preempt=full a=b" || !slices.Equal(o.boot("k", "i").Append, []string{o.append}) || o.given["RUN"] != "^TestX$" {
+		!reflect.DeepEqual(o.kernels, map[string]qemu.GivenFiles{"arm64": {Kernel: "/a=b"}, "riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) || o.accel != qemu.AccelTCG || o.append != "preempt=full a=b" ||
+		!slices.Equal(o.args, []string{"-name", "a b", "-d", "int"}) || !o.gdb || !o.tests || o.given["RUN"] != "^TestX$" {
 		t.Errorf("options: %+v", o)
 	}
 }
@@ -46,7 +48,7 @@ func TestDefaults(t *testing.T) {
 // TestBadOptions wants one line that holds what was given.
 func TestBadOptions(t *testing.T) {
 	for _, v := range []string{
-		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x", "MODULES_vax=/x", "ACCEL=hvf", "APPEND=a -- b",
+		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x", "MODULES_vax=/x", "ACCEL=hvf", "APPEND=a -- b", "QEMU_ARGS='a", "GDB=yes", "TESTS=2",
 	} {
 		_, err := parseOptions([]string{v})
 		if !usage.Is(err) || strings.Contains(err.Error(), "\n") {
@@ -152,7 +154,7 @@ func TestVerdict(t *testing.T) {
 // variables with a "-" in their names too.
 func TestMakePassesOptions(t *testing.T) {
 	for _, how := range []string{"argument", "environment"} {
-		options := []string{"KERNEL_riscv64-nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\""}
+		options := []string{"KERNEL_riscv64-nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\"", "QEMU_ARGS=-name '$a b'", "GDB=1", "TESTS=1"}
 		cmd := exec.Command("make", "-C", filepath.Join("..", ".."), "--no-print-directory", "--eval=show: ; @env", "show")
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 		if how == "argument" {
@@ -164,7 +166,7 @@ func TestMakePassesOptions(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		for _, want := range []string{"KERNEL_riscv64_nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\""} {
+		for _, want := range []string{"KERNEL_riscv64_nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\"", "QEMU_ARGS=-name '$a b'", "GDB=1", "TESTS=1"} {
 			if !strings.Contains("\n"+string(out), "\n"+want+"\n") {
 				t.Errorf("by %s: no %s in\n%s", how, want, out)
 			}

@@ -49,7 +49,19 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 	if targets, err = newerEmulators(ctx, store, targets, false, out); err != nil {
 		return err
 	}
-	results, err := qemu.Run(ctx, qemu.Config{
+	results, err := qemu.Run(ctx, o.config(targets, suites, store, out))
+	if len(results) > 0 {
+		qemu.Summarize(out, results, o.given)
+	}
+	if err != nil {
+		return err
+	}
+	return verdict(results)
+}
+
+// config is what the options say of a run.
+func (o *options) config(targets []qemu.Target, suites []qemu.Suite, store *supply.Store, out *os.File) qemu.Config {
+	return qemu.Config{
 		Targets:   targets,
 		AnyKernel: o.series == qemu.AllKernels,
 		Suites:    suites,
@@ -61,18 +73,13 @@ func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.Fil
 		Limits:    o.limits,
 		Accel:     o.accel,
 		Append:    o.append,
+		Args:      o.args,
+		GDB:       o.gdb,
 		Jobs:      o.jobs,
 		Dir:       ".",
 		Build:     buildDir,
 		Out:       out,
-	})
-	if len(results) > 0 {
-		qemu.Summarize(out, results, o.given)
 	}
-	if err != nil {
-		return err
-	}
-	return verdict(results)
 }
 
 // verdict is the run's. That a target has no kernel is said, and can be mended.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/vspawn/vspawn/internal/arch"
@@ -17,7 +18,9 @@ import (
 
 // Flags make a build small and reproducible: no paths of this machine, no version
 // control state.
-var Flags = []string{"-trimpath", "-buildvcs=false", "-ldflags=-s -w"}
+var Flags = slices.Concat(reproducible, []string{"-ldflags=-s -w"})
+
+var reproducible = []string{"-trimpath", "-buildvcs=false"}
 
 // Env is the part of `go env` that decides about what is built.
 type Env struct {

@@ -48,13 +48,23 @@ func (t *Toolchain) Programs(ctx context.Context, packages ...string) ([]Binary,
 		}
 		bins = append(bins, Binary{Package: p.ImportPath, Dir: p.Dir, Path: p.base()})
 	}
-	return t.compile(ctx, bins, t.Machine(), "build")
+	return t.compile(ctx, bins, t.Machine(), Flags, "build")
 }
 
 // Tests compiles the test binaries of packages. With noInline, nothing is inlined
 // into the functions of the module, or of the workspace's modules; the standard library is compiled as ever,
 // since users have no other.
 func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string) ([]Binary, error) {
+	return t.tests(ctx, noInline, Flags, "", packages)
+}
+
+// TestsForDebugger is Tests whose binaries have the symbols that a debugger wants.
+// Otherwise they are the same, instruction by instruction.
+func (t *Toolchain) TestsForDebugger(ctx context.Context, noInline bool, packages ...string) ([]Binary, error) {
+	return t.tests(ctx, noInline, reproducible, "-symbols", packages)
+}
+
+func (t *Toolchain) tests(ctx context.Context, noInline bool, flags []string, kind string, packages []string) ([]Binary, error) {
 	pkgs, err := t.List(ctx, packages)
 	if err != nil {
 		return nil, err
@@ -73,7 +83,7 @@ func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string
 		return nil, usage.Errorf("no test files for linux/%s in %s", t.GOARCH, strings.Join(packages, " "))
 	}
 	if !noInline {
-		return t.compile(ctx, bins, t.Machine(), "test", "-c")
+		return t.compile(ctx, bins, t.Machine()+kind, flags, "test", "-c")
 	}
 	command := []string{"test", "-c"}
 	modules, err := t.modules(ctx)
@@ -83,7 +93,7 @@ func (t *Toolchain) Tests(ctx context.Context, noInline bool, packages ...string
 	for _, m := range modules {
 		command = append(command, "-gcflags="+m+"/...=-l")
 	}
-	return t.compile(ctx, bins, t.Machine()+"-noinline", command...)
+	return t.compile(ctx, bins, t.Machine()+"-noinline"+kind, flags, command...)
 }
 
 // Machine names the kind of machine that programs are for.
@@ -106,13 +116,13 @@ func (t *Toolchain) Compiler() string {
 // compile runs one go command for all of bins, whose Path is a file name at
 // first, and leaves them in the directory called variant. The go command sees for
 // itself which of them are up to date.
-func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, command ...string) ([]Binary, error) {
+func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, flags []string, command ...string) ([]Binary, error) {
 	dir, err := t.Cache("bin", variant)
 	if err != nil {
 		return nil, usage.Errorf("%w", err)
 	}
 	t.Tell("compiling %d packages for %s", len(bins), variant)
-	args := append(command, Flags...)
+	args := append(command, flags...)
 	args = append(args, "-o", dir+string(filepath.Separator))
 	names := map[string]string{}
 	for i, b := range bins {

@@ -2,7 +2,8 @@
 
 // Guest is PID 1 of a test image. It mounts what tests need, runs the test
 // binaries of the image's plan one after the other, reports over the event
-// port, and powers the machine off.
+// port, and powers the machine off. If it is asked to, it gives a person a shell
+// instead; there, as guest NAME [ARGUMENT]..., it becomes one of the test binaries.
 //
 // Only this process holds the event port: it is never passed to a child, since
 // a virtio-serial port loses wake-ups when two processes use it.
@@ -21,8 +22,11 @@ import (
 
 func main() {
 	if os.Getpid() != 1 {
-		fmt.Fprintln(os.Stderr, "guest: this is the init of a test image; it runs only as PID 1")
-		os.Exit(2)
+		if err := runByHand(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "guest:", err)
+			os.Exit(2)
+		}
+		return
 	}
 	// What it does is done one after the other, and an emulated machine is slow
 	// at waking threads to look for work that there isn't.
@@ -33,6 +37,7 @@ func main() {
 		// Nothing but the console is left to say it on; the missing closing
 		// record makes the run a failure.
 		fmt.Fprintln(os.Stderr, "guest:", err)
+		drain(os.Stderr)
 	}
 	unix.Sync()
 	err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
@@ -48,6 +53,9 @@ func run() error {
 	}
 	if err := loadModules("/" + wire.ModulesDir); err != nil {
 		return err
+	}
+	if os.Getenv(wire.ShellEnv) != "" {
+		return shell()
 	}
 	port, err := openPort()
 	if err != nil {

@@ -27,6 +27,9 @@ const (
 	// Here on the console.
 	HereEnv = "RIG_HERE"
 	Here    = "guest: here"
+	// ShellEnv is the variable of PID 1 with which the agent starts a shell on the
+	// console, and no tests.
+	ShellEnv = "RIG_SHELL"
 	// Patience is how long the agent waits for a port that does not appear,
 	// before it says so.
 	Patience = 8 * time.Second

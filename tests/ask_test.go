@@ -14,9 +14,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vspawn/vspawn/tests/helper"
-	"github.com/vspawn/vspawn/tests/seccomp"
-	"github.com/vspawn/vspawn/tests/tiny"
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/seccomp"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
 
@@ -89,7 +89,7 @@ func TestAskAmongFiles(t *testing.T) {
 			for n := 3; n < 20; n++ {
 				attr := dyingKinds[kind]
 				for i := range n {
-					attr.Files = append(attr.Files, vspawn.File{Child: i, Parent: 2})
+					attr.Files = append(attr.Files, vspawn.File{Child: i, Parent: vspawn.FD(2)})
 				}
 				// The second of these needs a spare number.
 				attr.Files = append(attr.Files, vspawn.File{Child: n, Path: os.DevNull}, vspawn.File{Child: n + 1, Path: os.DevNull})

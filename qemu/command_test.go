@@ -10,6 +10,7 @@ import (
 
 	vmtest "github.com/hugelgupf/vmtest/qemu"
 
+	"github.com/vspawn/vspawn/internal/arch"
 	"github.com/vspawn/vspawn/internal/usage"
 )
 
@@ -104,8 +105,8 @@ func TestRows(t *testing.T) {
 		if !vmtest.Arch(target.GOARCH).Valid() {
 			t.Errorf("%s: vmtest doesn't know the architecture %s", target.Name, target.GOARCH)
 		}
-		if gdbArch[target.GOARCH] == "" {
-			t.Errorf("%s: gdbArch lacks %s", target.Name, target.GOARCH)
+		if arch.Of(target.GOARCH).GDB == "" {
+			t.Errorf("%s: internal/arch has no GDB for %s", target.Name, target.GOARCH)
 		}
 		if len(target.Magic) == 0 || target.Kernel == nil || target.Package == "" || target.Accel == "" || target.CPUs < 1 || target.MemoryMB == 0 {
 			t.Errorf("%s: something is missing in %+v", target.Name, target)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vspawn/vspawn/internal/arch"
 	"github.com/vspawn/vspawn/internal/usage"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
@@ -20,13 +21,6 @@ const forever = 10 * 365 * 24 * time.Hour
 
 // maxSocket is how long a socket's path may be.
 const maxSocket = 107
-
-// gdbArch is what gdb calls the architectures of the targets.
-var gdbArch = map[string]string{
-	"amd64":   "i386:x86-64",
-	"arm64":   "aarch64",
-	"riscv64": "riscv:rv64",
-}
 
 // GDBSocket is the path at which a target's guest waits for gdb. A socket of the file
 // system is nobody's but the user's.
@@ -81,7 +75,7 @@ func (c *Config) gdbText(t Target, socket string, suites []suite) string {
 func (c *Config) gdbCommand(t Target, socket string, suites []suite) string {
 	words := []string{
 		gdbProgram(t), "-q",
-		"-ex", "set architecture " + gdbArch[t.GOARCH],
+		"-ex", "set architecture " + arch.Of(t.GOARCH).GDB,
 		"-ex", "set substitute-path github.com/vspawn/vspawn " + absolute(c.Dir),
 		"-ex", "target remote " + socket,
 	}

@@ -29,6 +29,9 @@ type Arch struct {
 	// newest name first, if the name depends on the release, separated by "|".
 	System        string
 	SystemPackage string
+
+	// GDB is what gdb's "set architecture" takes.
+	GDB string
 }
 
 const (
@@ -44,19 +47,19 @@ const (
 // All is the table. A test compares it with what the go command and package asm
 // know.
 var All = []Arch{
-	{"386", false, "GO386", "i386", "i386", "i386", x86},
-	{"amd64", true, "GOAMD64", "amd64", "x86_64", "x86_64", x86},
-	{"arm", false, "GOARM", "armhf", "arm", "arm", arm},
-	{"arm64", true, "GOARM64", "arm64", "aarch64", "aarch64", arm},
-	{"loong64", false, "", "loong64", "loongarch64", "loongarch64", misc},
-	{"mips", false, "GOMIPS", "mips", "mips", "mips", mips},
-	{"mips64", false, "GOMIPS64", "mips64", "mips64", "mips64", mips},
-	{"mips64le", false, "GOMIPS64", "mips64el", "mips64el", "mips64el", mips},
-	{"mipsle", false, "GOMIPS", "mipsel", "mipsel", "mipsel", mips},
-	{"ppc64", false, "GOPPC64", "ppc64", "ppc64", "ppc64", ppc},
-	{"ppc64le", false, "GOPPC64", "ppc64el", "ppc64le", "ppc64", ppc},
-	{"riscv64", true, "GORISCV64", "riscv64", "riscv64", "riscv64", riscv},
-	{"s390x", false, "", "s390x", "s390x", "s390x", s390x},
+	{"386", false, "GO386", "i386", "i386", "i386", x86, "i386"},
+	{"amd64", true, "GOAMD64", "amd64", "x86_64", "x86_64", x86, "i386:x86-64"},
+	{"arm", false, "GOARM", "armhf", "arm", "arm", arm, "arm"},
+	{"arm64", true, "GOARM64", "arm64", "aarch64", "aarch64", arm, "aarch64"},
+	{"loong64", false, "", "loong64", "loongarch64", "loongarch64", misc, "Loongarch64"},
+	{"mips", false, "GOMIPS", "mips", "mips", "mips", mips, "mips"},
+	{"mips64", false, "GOMIPS64", "mips64", "mips64", "mips64", mips, "mips:isa64r2"},
+	{"mips64le", false, "GOMIPS64", "mips64el", "mips64el", "mips64el", mips, "mips:isa64r2"},
+	{"mipsle", false, "GOMIPS", "mipsel", "mipsel", "mipsel", mips, "mips"},
+	{"ppc64", false, "GOPPC64", "ppc64", "ppc64", "ppc64", ppc, "powerpc:common64"},
+	{"ppc64le", false, "GOPPC64", "ppc64el", "ppc64le", "ppc64", ppc, "powerpc:common64"},
+	{"riscv64", true, "GORISCV64", "riscv64", "riscv64", "riscv64", riscv, "riscv:rv64"},
+	{"s390x", false, "", "s390x", "s390x", "s390x", s390x, "s390:64-bit"},
 }
 
 // UserPackage is the Debian package of all emulators that run one program.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"syscall"
@@ -40,6 +41,7 @@ var ways = []way{
 	{name: "group", start: attr(vspawn.Attr{Pgid: vspawn.Ptr(0)})},
 	{name: "terminal", start: startOnTerminal},
 	{name: "limits and signals", start: attr(vspawn.Attr{
+		Env:            []string{"A=1"},
 		Dir:            "/",
 		Umask:          vspawn.Ptr(0o77),
 		Rlimits:        []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE}},
@@ -48,9 +50,12 @@ var ways = []way{
 		IgnoreSignals:  []syscall.Signal{unix.SIGHUP},
 	})},
 	{name: "credentials", start: attr(vspawn.Attr{UID: vspawn.Ptr(os.Getuid()), GID: vspawn.Ptr(os.Getgid()), KeepGroups: true})},
+	{name: "groups", start: privileged(vspawn.Attr{Groups: []int{0}})},
+	{name: "the caller's own calls", start: attr(vspawn.Attr{Syscalls: []vspawn.Syscall{{Nr: unix.SYS_GETPID}}})},
 	{name: "parent-death signal", start: attr(vspawn.Attr{Pdeathsig: unix.SIGKILL})},
 	{name: "namespaces", start: privileged(vspawn.Attr{
-		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
+		Cloneflags:    unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
+		PrivateMounts: true,
 	})},
 	{name: "user namespace", start: attr(vspawn.Attr{
 		Cloneflags: unix.CLONE_NEWUSER,
@@ -103,7 +108,16 @@ var ways = []way{
 	{name: forks, start: startByFork},
 }
 
+// inWays are the fields of Attr that a way has.
+var inWays = map[string]bool{}
+
+// attr is the start of a way.
 func attr(a vspawn.Attr) func() error {
+	for i, v := 0, reflect.ValueOf(a); i < v.NumField(); i++ {
+		if !v.Field(i).IsZero() {
+			inWays[v.Type().Field(i).Name] = true
+		}
+	}
 	return func() error { return startByVspawn(context.Background(), &a) }
 }
 
@@ -139,18 +153,20 @@ func startAfterFailure() error {
 
 // privileged is attr for who may have what root may.
 func privileged(a vspawn.Attr) func() error {
+	start := attr(a)
 	return func() error {
 		if os.Geteuid() != 0 {
 			return errNeeds("privileges")
 		}
-		return attr(a)()
+		return start()
 	}
 }
 
 // ifSupported is attr for a kernel that need not have it.
 func ifSupported(a vspawn.Attr, without ...unix.Errno) func() error {
+	start := attr(a)
 	return func() error {
-		err := attr(a)()
+		err := start()
 		if slices.ContainsFunc(without, func(e unix.Errno) bool { return errors.Is(err, e) }) {
 			return errNeeds("a kernel that has it: " + err.Error())
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -100,7 +101,9 @@ func TestStandardLinked(t *testing.T) {
 		t.Skip("there is no go command")
 	}
 	program := filepath.Join(t.TempDir(), "linked")
-	if out, err := osexec.Command("go", "build", "-o", program, "./testdata/linked").CombinedOutput(); err != nil {
+	build := osexec.Command("go", "build", "-o", program, "./testdata/linked")
+	build.Env = append(os.Environ(), "GOARCH="+runtime.GOARCH, "CGO_ENABLED=0") // the go command's may be another
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	file, err := elf.Open(program)

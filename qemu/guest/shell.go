@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"path"
 	"slices"
 	"strings"
@@ -47,6 +48,10 @@ func shell() error {
 	if err != nil {
 		return fmt.Errorf("starting a shell: %w", err)
 	}
+	// The shell's group has the terminal to its end and beyond it: without this, drain
+	// would stop this process, which can't be stopped, again and again. Only now, as the
+	// shell would inherit it.
+	signal.Ignore(unix.SIGTTOU)
 	_, err = reapUntil(p.Pid)
 	drain(tty)
 	return err

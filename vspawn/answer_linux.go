@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync/atomic"
 	"time"
@@ -46,28 +47,42 @@ func (a *answerer) run(in *instance) {
 	a.done <- func() error {
 		defer a.hangUp()
 		var b [1]byte
-		for first := true; a.read(b[:]); first = false {
+		for first := true; ; first = false {
+			if err := a.read(b[:]); err != nil {
+				return a.failed("read", err)
+			}
 			if first && a.plan.maps != nil {
 				if err := a.writeMaps(in); err != nil {
 					return err
 				}
 			}
-			a.sock.Write(b[:]) // if the child is gone, its own error says more
+			if _, err := a.sock.Write(b[:]); err != nil {
+				return a.failed("write", err)
+			}
 		}
-		return nil
 	}()
 }
 
-// read waits for a question. It tells whether there is one: else the child has died,
-// of which its error says more, or finish was called.
-func (a *answerer) read(b []byte) bool {
+// read waits for a question.
+func (a *answerer) read(b []byte) error {
 	for {
-		n, err := a.sock.Read(b)
-		if n > 0 || !errors.Is(err, unix.EAGAIN) {
-			return n > 0
+		_, err := a.sock.Read(b)
+		if !errors.Is(err, unix.EAGAIN) {
+			return err
 		}
 		time.Sleep(time.Millisecond) // a sandbox keeps the socket from the poller
 	}
+}
+
+// failed is why the child got no answer: nil if it has died, of which its own error says
+// more, or if finish was called.
+func (a *answerer) failed(step string, err error) error {
+	for _, over := range []error{io.EOF, os.ErrClosed, unix.EPIPE, unix.ECONNRESET} {
+		if errors.Is(err, over) {
+			return nil
+		}
+	}
+	return &Error{Step: step, Field: a.plan.asksFor, Object: "the socket of a child's questions", Err: errors.Unwrap(err)}
 }
 
 // finish ends run, also if no child ever asked.

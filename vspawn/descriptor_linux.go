@@ -64,7 +64,7 @@ func (c *compiler) opened(field string, call call, d Descriptor) (fd int) {
 		c.refuse(field, "%d is not a descriptor", fd)
 		return -1
 	}
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == unix.EBADF { // else the child's own call tells
 		c.refuse(field, "descriptor %d is not open", fd)
 		return -1
 	}

@@ -54,6 +54,8 @@ type hold struct {
 	becomes bool // and else it is to become so
 	lends   bool // it began with the flag on
 	all     bool // so has every child it off, for the sake of core dumps
+
+	refused error // it is not known, or can't be turned off: there must be no child
 }
 
 // enter begins a start.
@@ -67,9 +69,14 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 	h.foreign = born || p.credentials && p.maps == nil
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.off++; d.off == 1 && !d.pending {
-		d.was, d.ids = d.get(), effectiveIDs()
+	if d.off == 0 && !d.pending {
+		was, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		if err != nil {
+			return hold{refused: &Error{Step: "prctl", Object: "PR_GET_DUMPABLE", Err: err}}
+		}
+		d.was, d.ids = was, effectiveIDs()
 	}
+	d.off++
 	// One with id maps has it when they are written.
 	h.lends = p.writesOwnProc && p.maps == nil && !born && d.mayLend()
 	switch {
@@ -77,7 +84,10 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 		d.set(1) // until the child has written, and turns it off itself
 	case d.pending && !p.credentials: // off it is
 	case d.was == 1 || !f.LoneCoreDump: // 2 is as good as 0, but for core dumps
-		d.set(0)
+		if err := d.set(0); err != nil {
+			d.off--
+			return hold{refused: &Error{Step: "prctl", Object: "PR_SET_DUMPABLE 0", Err: err}}
+		}
 	}
 	if h.foreign {
 		d.foreign++
@@ -247,7 +257,7 @@ func (d *dumpableFlag) get() int {
 	return v
 }
 
-func (d *dumpableFlag) set(v int) { unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(v), 0, 0, 0) }
+func (d *dumpableFlag) set(v int) error { return unix.Prctl(unix.PR_SET_DUMPABLE, uintptr(v), 0, 0, 0) }
 
 func rootFilesAreOurs() bool { return os.Geteuid() == 0 }
 

@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"errors"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,8 +75,17 @@ func (o *op) failed(cause error) *Error {
 	if o.explain != nil {
 		o.explain(e)
 	}
+	if e.Hint == "" && cause == unix.EBADF && o.usesSpare() {
+		e.Hint = "the child could not keep the descriptor at a number of its own: memory may have run out"
+	}
 	if e.Hint == "" && (cause == unix.ENOSYS || cause == unix.EOPNOTSUPP) {
 		e.Hint = "the kernel is too old, or built without it"
 	}
 	return e
+}
+
+// usesSpare tells whether o takes a spare number for a descriptor. The copy to it may
+// fail (opKeep), and if it has, there is none.
+func (o *op) usesSpare() bool {
+	return slices.ContainsFunc(o.args, func(a arg) bool { return a.kind == argSpare || a.kind == argSpareRule })
 }

@@ -150,6 +150,10 @@ func (f *FeatureSet) try(plan *Plan, exitSignal unix.Signal) (*instance, error) 
 	in.fill(l, plan, f, noLinks, -1, nil)
 	in.setExitSignal(exitSignal)
 	hold := dumpable.enter(plan, f)
+	if hold.refused != nil {
+		instances.Put(in)
+		return nil, hold.refused
+	}
 	r := in.spawn()
 	dumpable.leave(hold)
 	runtime.KeepAlive(plan)
@@ -161,9 +165,16 @@ func (f *FeatureSet) try(plan *Plan, exitSignal unix.Signal) (*instance, error) 
 }
 
 func (in *instance) reapTry() error {
-	return ignoringEINTR(func() error {
+	err := ignoringEINTR(func() error {
 		return unix.Waitid(unix.P_PID, in.pid(), nil, unix.WEXITED|unix.WALL, nil)
 	})
+	if err != nil && err != unix.ECHILD { // a sandbox; it must not stay a zombie
+		err = ignoringEINTR(func() error { _, err := unix.Wait4(in.pid(), nil, unix.WALL, nil); return err })
+	}
+	if err != nil {
+		return &Error{Step: "waitid", Object: "pid " + itoa(in.pid()), Err: err}
+	}
+	return nil
 }
 
 // loneCoreDump goes by the version. To try it would cost the life of a process

@@ -104,6 +104,12 @@ func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
 			return nil, err
 		}
 	}
+	if s.hold = dumpable.enter(p, f); s.hold.refused != nil {
+		if p.inherits {
+			forking.leave(s.in)
+		}
+		return nil, s.hold.refused
+	}
 	r := s.run(ctx)
 	if isErrno(r) {
 		dumpable.leave(s.hold)
@@ -165,7 +171,6 @@ func (s *launch) closeReport() {
 // run has the child made, and returns when it is the program, or dead, or was
 // never born.
 func (s *launch) run(ctx context.Context) (r uintptr) {
-	s.hold = dumpable.enter(s.Plan, s.f)
 	if s.talk != nil {
 		s.begun, s.talk.hold = true, s.hold
 		go s.talk.run(s.in)
@@ -206,7 +211,7 @@ func (s *launch) result(ctx context.Context) (*Process, error) {
 	switch {
 	case s.killed:
 		err = in.stepError(in.prog.At, context.Cause(ctx))
-	case s.talkErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected):
+	case s.talkErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected || in.failure() == unix.EPIPE):
 		err = s.talkErr // else the child was dead before it could be answered
 	case in.prog.Failed != 0:
 		err = in.stepError(in.prog.Failed, in.failure())

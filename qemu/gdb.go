@@ -29,6 +29,9 @@ func GDBSocket(build string, t Target) (string, error) {
 	if n := len(socket); n > maxSocket {
 		return "", usage.Errorf("GDB=1: the socket %s: its path has %d bytes, and may have %d: work in a folder with a shorter one", socket, n, maxSocket)
 	}
+	if strings.Contains(socket, ":") {
+		return "", usage.Errorf("GDB=1: the socket %s: gdb takes what follows a : for a port: work in a folder without one", socket)
+	}
 	return socket, os.MkdirAll(filepath.Dir(socket), 0o755)
 }
 
@@ -64,7 +67,7 @@ func (c *Config) gdbText(t Target, socket string, suites []suite) string {
 		fmt.Fprintf(&b, "Without an MMU a program is where there was room for it: give gdb that address by add-symbol-file.\n")
 	}
 	for _, s := range suites {
-		fmt.Fprintf(&b, "symbols of %s: %s\n", s.Name, absolute(s.host))
+		fmt.Fprintf(&b, "symbols of %s: %s\n", s.Name, gdbWord(absolute(s.host)))
 	}
 	return b.String()
 }
@@ -76,7 +79,7 @@ func (c *Config) gdbCommand(t Target, socket string, suites []suite) string {
 	words := []string{
 		gdbProgram(t), "-q",
 		"-ex", "set architecture " + arch.Of(t.GOARCH).GDB,
-		"-ex", "set substitute-path github.com/vspawn/vspawn " + absolute(c.Dir),
+		"-ex", "set substitute-path github.com/vspawn/vspawn " + gdbWord(absolute(c.Dir)),
 		"-ex", "target remote " + socket,
 	}
 	if file, symbol := c.firstTest(suites); symbol != "" && !t.NoMMU {
@@ -124,6 +127,14 @@ func testSymbol(file, test string) string {
 		}
 	}
 	return ""
+}
+
+// gdbWord is what gdb takes for one word of a command.
+func gdbWord(s string) string {
+	if !strings.ContainsAny(s, " \t\n'\"\\") {
+		return s
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
 }
 
 // shellLine is what a shell parts into words.

@@ -3,6 +3,7 @@ package qemu
 import (
 	"debug/elf"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,23 @@ func TestGDBSocket(t *testing.T) {
 	if socket, err := GDBSocket(build+strings.Repeat("/x", 50), Targets[0]); !usage.Is(err) {
 		t.Errorf("%s: error %v", socket, err)
 	}
+	if socket, err := GDBSocket(build+"/a:b", Targets[0]); !usage.Is(err) {
+		t.Errorf("%s, which gdb takes for a port: error %v", socket, err)
+	}
+}
+
+// gdb takes a path for one word, whatever is in it.
+func TestGDBWord(t *testing.T) {
+	gdb, err := exec.LookPath("gdb")
+	if err != nil {
+		t.Skip("there is no gdb here")
+	}
+	for _, dir := range []string{"/a", "/a b", `/it's "so"\n`, "/a\tb"} {
+		out, err := exec.Command(gdb, "-nx", "-q", "-batch", "-ex", "set substitute-path from "+gdbWord(dir), "-ex", "show substitute-path").CombinedOutput()
+		if want := "  `from' -> `" + dir + "'.\n"; err != nil || !strings.HasSuffix(string(out), want) {
+			t.Errorf("%q: gdb says %q, %v; want %q", dir, out, err, want)
+		}
+	}
 }
 
 // The command has all that gdb must know, in one line that a shell takes.
@@ -66,7 +84,7 @@ func TestGDBCommand(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		gdbProgram(target), "-q", "-ex", "set architecture aarch64", "-ex", "set substitute-path github.com/vspawn/vspawn /a b",
+		gdbProgram(target), "-q", "-ex", "set architecture aarch64", "-ex", `set substitute-path github.com/vspawn/vspawn "/a b"`,
 		"-ex", "target remote /dir/gdb", "-ex", "hbreak 'github.com/vspawn/vspawn/qemu/testdata/misbehave.TestPass'", "-ex", "continue", load.suites[0].host,
 	}
 	if !slices.Equal(words, want) {
@@ -102,10 +120,11 @@ func TestRealLine(t *testing.T) {
 		c.Run = "Test" // in one guest
 		c.Append = `a="b c"`
 		c.Args = []string{"-name", "a  'b", ""}
-		c.Limits.Total = time.Second
-		c.GDB = gdb
+		if c.GDB = gdb; gdb {
+			c.Limits.Total = time.Second
+		}
 		results, err := Run(t.Context(), c)
-		if err != nil || len(results) != 1 || results[0].Passed() != gdb {
+		if err != nil || len(results) != 1 || !results[0].Passed() {
 			t.Fatalf("%v, %+v", err, results)
 		}
 		target := c.Targets[0]

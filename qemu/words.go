@@ -30,39 +30,39 @@ func ParseAppend(s string) (string, error) {
 }
 
 // ParseArgs parts s into arguments for QEMU, at blanks and by quotation marks and
-// backslashes as a shell does. Nothing else means anything to it, not even a $.
+// backslashes as a shell does. Nothing else means anything to it, not even a $. It goes
+// by bytes, as a file's name need not be UTF-8.
 func ParseArgs(s string) ([]string, error) {
 	var args []string
-	var word strings.Builder
-	var quote rune // that is open
+	var word []byte
+	var quote byte // that is open
 	begun, escaped := false, false
-	for _, r := range s {
+	for _, c := range []byte(s) {
 		switch {
 		case escaped:
-			if quote == '"' && !strings.ContainsRune("\"\\$`\n", r) {
-				word.WriteByte('\\') // which a shell keeps there
+			if quote == '"' && !strings.ContainsRune("\"\\$`\n", rune(c)) {
+				word = append(word, '\\') // which a shell keeps there
 			}
-			if r != '\n' { // a line that goes on
-				word.WriteRune(r)
+			if c != '\n' { // a line that goes on
+				word = append(word, c)
 				begun = true
 			}
 			escaped = false
-		case r == '\\' && quote != '\'':
+		case c == '\\' && quote != '\'':
 			escaped = true
-		case r == quote:
+		case quote != 0 && c == quote:
 			quote = 0
 		case quote != 0:
-			word.WriteRune(r)
-		case r == '\'' || r == '"':
-			quote, begun = r, true
-		case unicode.IsSpace(r):
+			word = append(word, c)
+		case c == '\'' || c == '"':
+			quote, begun = c, true
+		case strings.ContainsRune(" \t\n", rune(c)):
 			if begun {
-				args = append(args, word.String())
+				args = append(args, string(word))
 			}
-			word.Reset()
-			begun = false
+			word, begun = nil, false
 		default:
-			word.WriteRune(r)
+			word = append(word, c)
 			begun = true
 		}
 	}
@@ -73,7 +73,7 @@ func ParseArgs(s string) ([]string, error) {
 		return nil, usage.Errorf("QEMU_ARGS=%s: nothing follows the last backslash: leave it out", s)
 	}
 	if begun {
-		args = append(args, word.String())
+		args = append(args, string(word))
 	}
 	return args, nil
 }

@@ -40,6 +40,7 @@ func TestParseArgs(t *testing.T) {
 		{`"a\"b\$c\d" 'a\b'`, []string{`a"b$c\d`, `a\b`}},
 		{`"" '' x`, []string{"", "", "x"}},
 		{"a\\\nb", []string{"ab"}},
+		{"-D a\xff\u00a0b '\xe9'", []string{"-D", "a\xff\u00a0b", "\xe9"}}, // as a file may be called
 		{"$HOME *;", []string{"$HOME", "*;"}},
 	} {
 		got, err := ParseArgs(x.s)

@@ -45,6 +45,12 @@ func TestWorkflows(t *testing.T) {
 				t.Errorf("%s: %s has no timeout-minutes", page, jobs[at[2]:at[3]])
 			}
 		}
+		for _, m := range hashed.FindAllStringSubmatch(text, -1) {
+			// The targets' emulators and Debian's names are in the one, the kernels in the other.
+			if strings.Contains(m[1], "'qemu/target.go'") != strings.Contains(m[1], "'internal/arch/arch.go'") {
+				t.Errorf("%s: a key has one of qemu/target.go and internal/arch/arch.go, and not the other: %s", page, m[1])
+			}
+		}
 		for _, file := range keyFiles(text) {
 			if found, err := filepath.Glob("../" + file); err != nil || len(found) == 0 {
 				t.Errorf("%s: there is no %s", page, file)

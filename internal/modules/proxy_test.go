@@ -115,22 +115,18 @@ type user struct {
 
 func newUser(t *testing.T, p proxy, files map[string]string) *user {
 	t.Helper()
-	cache, err := exec.Command("go", "env", "GOMODCACHE").Output()
+	out, err := exec.Command("go", "env", "GOMODCACHE", "GOPROXY").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
+	cache, others, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	u := &user{dir: t.TempDir()}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(u.dir, name), []byte(content), 0o666); err != nil {
 			t.Fatal(err)
 		}
 	}
-	proxies := []string{"file://" + string(p), "file://" + strings.TrimSpace(string(cache)) + "/cache/download"}
-	if real := os.Getenv("GOPROXY"); real != "" {
-		proxies = append(proxies, real)
-	} else {
-		proxies = append(proxies, "https://proxy.golang.org")
-	}
+	proxies := []string{"file://" + string(p), "file://" + cache + "/cache/download", others}
 	u.env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-modcacherw -mod=mod -trimpath", "GOPROXY="+strings.Join(proxies, ","),
 		"GONOPROXY=none", "GOPRIVATE=", "GONOSUMDB=*", "GOSUMDB=off",
 		"GOMODCACHE="+t.TempDir(), "CGO_ENABLED=0", "GOBIN="+u.dir)

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -29,7 +30,10 @@ func TestCalls(t *testing.T) {
 			if !ok {
 				return true
 			}
-			if typ, ok := lit.Type.(*ast.Ident); !ok || typ.Name != "call" {
+			if unnamed(lit) {
+				t.Errorf("%s makes calls of its own in a list: they belong into %s", name, list)
+			}
+			if !isCall(lit.Type) {
 				return true
 			}
 			switch filepath.Base(name) {
@@ -49,6 +53,34 @@ func TestCalls(t *testing.T) {
 	if found == 0 {
 		t.Errorf("no calls in %s", list)
 	}
+}
+
+func isCall(typ ast.Expr) bool {
+	id, ok := typ.(*ast.Ident)
+	return ok && id.Name == "call"
+}
+
+// unnamed tells whether a list or a map has calls that leave out the type's name.
+func unnamed(lit *ast.CompositeLit) bool {
+	switch typ := lit.Type.(type) {
+	case *ast.ArrayType:
+		if !isCall(typ.Elt) {
+			return false
+		}
+	case *ast.MapType:
+		if !isCall(typ.Value) {
+			return false
+		}
+	default:
+		return false
+	}
+	return slices.ContainsFunc(lit.Elts, func(e ast.Expr) bool {
+		if pair, ok := e.(*ast.KeyValueExpr); ok {
+			e = pair.Value
+		}
+		c, ok := e.(*ast.CompositeLit)
+		return ok && c.Type == nil
+	})
 }
 
 // lastName is the name of an identifier, without its package's.

@@ -280,7 +280,8 @@ func TestOthersRun(t *testing.T) {
 	fds := &[1]unix.PollFd{{Fd: int32(r.Fd()), Events: unix.POLLIN}}
 	patience := &unix.Timespec{Sec: 60}
 	p := asmtest.New(asmtest.Clone,
-		asm.Step{Nr: unix.SYS_PPOLL, Args: [6]uintptr{asmtest.Addr(&fds[0]), 1, asmtest.Addr(patience)}, Flags: asm.Expect, Want: 1},
+		asm.Step{Nr: unix.SYS_PPOLL, Args: [6]uintptr{asmtest.Addr(&fds[0]), 1, asmtest.Addr(patience)},
+			Flags: asm.Expect, Want: 1},
 		asmtest.Exit(0))
 	var wg sync.WaitGroup
 	wg.Go(func() {

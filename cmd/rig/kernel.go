@@ -76,7 +76,8 @@ func allSpecs() []supply.Spec {
 }
 
 // kernelFor returns the kernel for one target: the user's, or the cached one.
-func kernelFor(ctx context.Context, o *options, store *supply.Store, t qemu.Target, out *os.File) (supply.Kernel, error) {
+func kernelFor(ctx context.Context, o *options, store *supply.Store, t qemu.Target,
+	out *os.File) (supply.Kernel, error) {
 	if given, ok := o.kernels[t.Name]; ok {
 		return qemu.GivenKernel(t, given)
 	}

@@ -29,7 +29,9 @@ func TestParseOptions(t *testing.T) {
 	if len(o.targets) != 2 || o.targets[0].Name != "riscv64" || o.run != "^TestX$" || o.shard != (qemu.Shard{I: 2, N: 3}) ||
 		o.limits != (qemu.Limits{Idle: 90 * time.Second, Total: time.Hour}) || o.jobs != 3 ||
 		o.targets[0].CPUs != 1 || o.targets[1].MemoryMB != 64 || !slices.Equal(o.env, []string{"VSPAWN_LOAD=1m"}) ||
-		!reflect.DeepEqual(o.kernels, map[string]qemu.GivenFiles{"arm64": {Kernel: "/a=b"}, "riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) || o.accel != qemu.AccelTCG || o.append != "preempt=full a=b" ||
+		!reflect.DeepEqual(o.kernels, map[string]qemu.GivenFiles{"arm64": {Kernel: "/a=b"},
+			"riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) ||
+		o.accel != qemu.AccelTCG || o.append != "preempt=full a=b" ||
 		!slices.Equal(o.args, []string{"-name", "a b", "-d", "int"}) || !o.gdb || !o.tests || o.given["RUN"] != "^TestX$" {
 		t.Errorf("options: %+v", o)
 	}
@@ -40,7 +42,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.targets) < 3 || o.shard != (qemu.Shard{I: 1, N: 1}) || o.limits.Idle <= 0 || o.limits.Total <= 0 || len(o.kernels) != 0 {
+	if len(o.targets) < 3 || o.shard != (qemu.Shard{I: 1, N: 1}) || o.limits.Idle <= 0 || o.limits.Total <= 0 ||
+		len(o.kernels) != 0 {
 		t.Errorf("options: %+v", o)
 	}
 }

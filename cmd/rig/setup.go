@@ -46,7 +46,8 @@ func setup(ctx context.Context, o *options, out *os.File) error {
 // installKernelTools installs what getting those kernels needs that neither the user
 // has given nor the cache has. Where it can't, the targets that need them have no
 // kernel, and say why; the others run.
-func installKernelTools(ctx context.Context, o *options, store *supply.Store, targets []qemu.Target, fresh bool, out *os.File) error {
+func installKernelTools(ctx context.Context, o *options, store *supply.Store, targets []qemu.Target, fresh bool,
+	out *os.File) error {
 	var tools []host.Tool
 	for _, t := range targets {
 		if _, given := o.kernels[t.Name]; !given && (fresh || !store.Has(ctx, t.Kernel)) {
@@ -61,7 +62,8 @@ func installKernelTools(ctx context.Context, o *options, store *supply.Store, ta
 
 // newerEmulators gives targets newer emulators than an old release has. The
 // installed ones serve where there are none.
-func newerEmulators(ctx context.Context, store *supply.Store, targets []qemu.Target, fresh bool, out *os.File) ([]qemu.Target, error) {
+func newerEmulators(ctx context.Context, store *supply.Store, targets []qemu.Target, fresh bool,
+	out *os.File) ([]qemu.Target, error) {
 	newer := map[string]string{}
 	targets = slices.Clone(targets)
 	for i, t := range targets {

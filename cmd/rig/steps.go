@@ -149,7 +149,8 @@ func (d *digest) Write(p []byte) (int, error) {
 		}
 		line := strings.TrimRight(string(d.part), " \t\r")
 		d.part = nil
-		if line != "" && !slices.ContainsFunc([]string{"ok  ", "?   ", "go: downloading ", "=== "}, func(well string) bool { return strings.HasPrefix(line, well) }) {
+		if line != "" && !slices.ContainsFunc([]string{"ok  ", "?   ", "go: downloading ", "=== "},
+			func(well string) bool { return strings.HasPrefix(line, well) }) {
 			d.lines = append(d.lines, fmt.Sprintf("%.300s", line))
 		}
 	}

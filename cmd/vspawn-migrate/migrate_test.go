@@ -32,6 +32,21 @@ func files(t *testing.T, tree map[string]string) {
 	}
 }
 
+// report is what is said of the tree in TestMigrate.
+const report = `dot/dot.go: %
+dot/dot.go:3: dot import of os/exec: the new package has the same names, but see to it that none is hidden
+main.go: %
+main.go:12: Run is exported with exec.Cmd in its type: for its importers that changes
+main.go:15: own is passed to example.com/pty.Start: if that wants an *os/exec.Cmd, example.com/pty has to move as well
+main.go:16: os.StartProcess still forks: vspawn.Start, or exec.Cmd, does the same
+main.go:19: c is passed to example.com/pty.Start: if that wants an *os/exec.Cmd, example.com/pty has to move as well
+main_test.go: %
+named.go: %
+named.go:5: T is exported with exec.Cmd in its type: for its importers that changes
+% 4 of 5 files; 6 places need a person
+next: go get github.com/vspawn/vspawn/vspawn/exec && go vet ./...
+`
+
 // migrate changes imports and nothing else, and says what needs a person.
 func TestMigrate(t *testing.T) {
 	const main = `package p
@@ -67,19 +82,6 @@ func unexported(c *exec.Cmd) { pty.Start(c) }
 		"not-go/os-exec.md": "\"os/exec\"\n",
 	}
 	files(t, tree)
-	const report = `dot/dot.go: %
-dot/dot.go:3: dot import of os/exec: the new package has the same names, but see to it that none is hidden
-main.go: %
-main.go:12: Run is exported with exec.Cmd in its type: for its importers that changes
-main.go:15: own is passed to example.com/pty.Start: if that wants an *os/exec.Cmd, example.com/pty has to move as well
-main.go:16: os.StartProcess still forks: vspawn.Start, or exec.Cmd, does the same
-main.go:19: c is passed to example.com/pty.Start: if that wants an *os/exec.Cmd, example.com/pty has to move as well
-main_test.go: %
-named.go: %
-named.go:5: T is exported with exec.Cmd in its type: for its importers that changes
-% 4 of 5 files; 6 places need a person
-next: go get github.com/vspawn/vspawn/vspawn/exec && go vet ./...
-`
 	var dry, out strings.Builder
 	if status := run(&dry, &out, []string{"-n"}); status != 0 || dry.String() != strings.ReplaceAll(report, "%", "would change") {
 		t.Errorf("-n: status %d\n%s%s", status, &dry, &out)

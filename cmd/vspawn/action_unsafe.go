@@ -36,7 +36,8 @@ func ignored(s syscall.Signal) bool {
 
 func sigaction(s syscall.Signal, a, was *action) {
 	const setSize = 8 // of the kernel's signal set
-	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(a)), uintptr(unsafe.Pointer(was)), setSize, 0, 0)
+	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(a)), uintptr(unsafe.Pointer(was)),
+		setSize, 0, 0)
 	runtime.KeepAlive(a)
 	runtime.KeepAlive(was)
 }

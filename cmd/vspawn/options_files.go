@@ -112,7 +112,8 @@ func (r *request) vacate(number string) (child int, err error) {
 		return 0, fmt.Errorf("%q: %w", number, cause(err))
 	}
 	if r.attr.Files == nil {
-		r.attr.Files = []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Parent: vspawn.FD(1)}, {Child: 2, Parent: vspawn.FD(2)}}
+		r.attr.Files = []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Parent: vspawn.FD(1)},
+			{Child: 2, Parent: vspawn.FD(2)}}
 	}
 	r.attr.Files = slices.DeleteFunc(r.attr.Files, func(f vspawn.File) bool { return f.Child == child })
 	r.closed = slices.DeleteFunc(r.closed, func(fd int) bool { return fd == child })

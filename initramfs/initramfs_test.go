@@ -181,7 +181,23 @@ func TestBuild(t *testing.T) {
 		t.Errorf("image: %v, %v, want mode 0644", fi, err)
 	}
 
-	files := unpack(t, all[0].image)
+	checkFiles(t, unpack(t, all[0].image), here, there, tmp)
+	for _, dir := range []string{tmp, filepath.Join(tmp, "new")} {
+		if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+	for _, dir := range []string{filepath.Join(here, "cache", "tmp"), filepath.Join(tmp, "cache", "tmp")} {
+		if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+			t.Errorf("left behind: %v", left)
+		}
+	}
+}
+
+// checkFiles checks what is in the image of TestBuild, and that no program knows where
+// it was made.
+func checkFiles(t *testing.T, files map[string]cpio.Record, places ...string) {
+	t.Helper()
 	for _, want := range []struct {
 		name, content string
 		mode          uint64
@@ -219,20 +235,10 @@ func TestBuild(t *testing.T) {
 		}
 		exe := content(t, r)
 		checkELF(t, name, strings.NewReader(exe), elf.EM_RISCV)
-		for _, place := range []string{here, there, tmp} {
+		for _, place := range places {
 			if strings.Contains(exe, place) {
 				t.Errorf("%s holds the path %s", name, place)
 			}
-		}
-	}
-	for _, dir := range []string{tmp, filepath.Join(tmp, "new")} {
-		if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
-			t.Errorf("left behind: %v", left)
-		}
-	}
-	for _, dir := range []string{filepath.Join(here, "cache", "tmp"), filepath.Join(tmp, "cache", "tmp")} {
-		if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
-			t.Errorf("left behind: %v", left)
 		}
 	}
 }
@@ -272,7 +278,8 @@ func TestExtend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Extend(image, []File{{Path: "/a", Data: []byte("new"), Mode: 0o644}, {Path: "/c/d", Data: []byte("d"), Mode: 0o600}}, out); err != nil {
+	if err := Extend(image, []File{{Path: "/a", Data: []byte("new"), Mode: 0o644},
+		{Path: "/c/d", Data: []byte("d"), Mode: 0o600}}, out); err != nil {
 		t.Fatal(err)
 	}
 	both, err := os.ReadFile(out)

@@ -221,7 +221,8 @@ func TestInspectRefuses(t *testing.T) {
 		dir:                        "not a regular file",
 	} {
 		var input *InputError
-		if _, err := Inspect(file); !errors.As(err, &input) || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") {
+		if _, err := Inspect(file); !errors.As(err, &input) || !strings.Contains(err.Error(), want) ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got %v, want one line with %q", file, err, want)
 		}
 	}

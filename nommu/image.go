@@ -52,7 +52,8 @@ func makeImage(links []*program, stack uint64) ([]byte, error) {
 
 	var progs []elf.Prog64
 	if n := p.note; n != nil {
-		progs = append(progs, elf.Prog64{Type: uint32(elf.PT_NOTE), Flags: uint32(n.Flags), Off: n.Vaddr - p.base, Vaddr: n.Vaddr - p.base, Paddr: n.Vaddr - p.base, Filesz: n.Filesz, Memsz: n.Memsz, Align: n.Align})
+		progs = append(progs, elf.Prog64{Type: uint32(elf.PT_NOTE), Flags: uint32(n.Flags), Off: n.Vaddr - p.base,
+			Vaddr: n.Vaddr - p.base, Paddr: n.Vaddr - p.base, Filesz: n.Filesz, Memsz: n.Memsz, Align: n.Align})
 	}
 	for i, s := range p.segments {
 		addr, size, memory := s.addr-p.base, uint64(len(s.data)), s.memory
@@ -60,9 +61,11 @@ func makeImage(links []*program, stack uint64) ([]byte, error) {
 			size = tableEnd - addr
 			memory = max(memory, size)
 		}
-		progs = append(progs, elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(s.flags), Off: addr, Vaddr: addr, Paddr: addr, Filesz: size, Memsz: memory, Align: pageSize})
+		progs = append(progs, elf.Prog64{Type: uint32(elf.PT_LOAD), Flags: uint32(s.flags), Off: addr, Vaddr: addr,
+			Paddr: addr, Filesz: size, Memsz: memory, Align: pageSize})
 	}
-	progs = append(progs, elf.Prog64{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W), Memsz: stack, Align: 16})
+	progs = append(progs, elf.Prog64{Type: uint32(elf.PT_GNU_STACK), Flags: uint32(elf.PF_R | elf.PF_W),
+		Memsz: stack, Align: 16})
 	h := elf.Header64{
 		Type: uint16(elf.ET_DYN), Machine: uint16(elf.EM_RISCV), Version: uint32(elf.EV_CURRENT),
 		Entry: entry, Flags: p.eflags,

@@ -111,7 +111,8 @@ func TestMakeImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (Info{Span: 4 * pageSize, Order: 2, Relocations: 4, Table: info.Table, Stack: stack, File: int64(len(image))}); *info != want {
+	if want := (Info{Span: 4 * pageSize, Order: 2, Relocations: 4, Table: info.Table, Stack: stack,
+		File: int64(len(image))}); *info != want {
 		t.Errorf("got %+v, want %+v", *info, want)
 	}
 

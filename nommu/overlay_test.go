@@ -26,7 +26,8 @@ func TestEditFiles(t *testing.T) {
 		switch {
 		case err == nil && files["runtime/a.go"] != c.want:
 			t.Errorf("%s: got %q, want %q", c.name, files["runtime/a.go"], c.want)
-		case err != nil && (!errors.As(err, &input) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n")):
+		case err != nil && (!errors.As(err, &input) || !strings.Contains(err.Error(), c.want) ||
+			strings.Contains(err.Error(), "\n")):
 			t.Errorf("%s: got %v, want one line with %q", c.name, err, c.want)
 		}
 	}

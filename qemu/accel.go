@@ -61,7 +61,8 @@ func (t Target) onKVM() Target {
 
 // accelerator chooses what runs the guests, and returns a function that makes the
 // targets so. It tries with the first target that could have KVM.
-func (c *Config) accelerator(ctx context.Context, p *progress, kernels map[string]supply.Kernel) (func(Target) Target, error) {
+func (c *Config) accelerator(ctx context.Context, p *progress,
+	kernels map[string]supply.Kernel) (func(Target) Target, error) {
 	asIs := func(t Target) Target { return t }
 	if c.Accel == AccelTCG {
 		return asIs, nil
@@ -165,7 +166,8 @@ func (k kvmTrial) err() error {
 
 // bootTrial boots a guest that says on its console that it is there, and tells why
 // it did not. An error is about something else.
-func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel, patience time.Duration) (why string, err error) {
+func (c *Config) bootTrial(ctx context.Context, t Target, k supply.Kernel,
+	patience time.Duration) (why string, err error) {
 	tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
 	programs, err := (*gobuild.Toolchain)(&tc).Programs(ctx, agentPackage)
 	if err != nil {

@@ -108,7 +108,8 @@ func TestRows(t *testing.T) {
 		if arch.Of(target.GOARCH).GDB == "" {
 			t.Errorf("%s: internal/arch has no GDB for %s", target.Name, target.GOARCH)
 		}
-		if len(target.Magic) == 0 || target.Kernel == nil || target.Package == "" || target.Accel == "" || target.CPUs < 1 || target.MemoryMB == 0 {
+		if len(target.Magic) == 0 || target.Kernel == nil || target.Package == "" || target.Accel == "" || target.CPUs < 1 ||
+			target.MemoryMB == 0 {
 			t.Errorf("%s: something is missing in %+v", target.Name, target)
 		}
 	}

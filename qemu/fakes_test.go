@@ -69,7 +69,8 @@ var fakes = map[string]fake{
 		return true
 	})},
 	"fails-then-passes": {want: "ran these more than once: Test", say: with(func(l *liar, r *wire.Record) bool {
-		return prints(r, append(bytes.TrimSuffix(results("FAIL", l.chosen(binaries[0])[0]), end("FAIL")), results("PASS", l.chosen(binaries[0])...)...))
+		return prints(r, append(bytes.TrimSuffix(results("FAIL", l.chosen(binaries[0])[0]), end("FAIL")),
+			results("PASS", l.chosen(binaries[0])...)...))
 	})},
 	"says-FAIL-at-its-end": {want: "did not say PASS at its end", say: with(func(l *liar, r *wire.Record) bool {
 		return prints(r, append(bytes.TrimSuffix(results("PASS", l.chosen(binaries[0])...), end("PASS")), end("FAIL")...))

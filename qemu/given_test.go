@@ -45,7 +45,8 @@ func TestGiven(t *testing.T) {
 	if files := moduleFiles(k.Modules); files[0].Path != "/rig/modules/00-x.ko" || files[1].Path != "/rig/modules/01-x.ko" {
 		t.Errorf("%+v", files)
 	}
-	for _, g := range []GivenFiles{{Kernel: "/nowhere/vmlinuz"}, {Kernel: image, Modules: []string{"/nowhere/x.ko"}}, {Kernel: image, Modules: []string{image}}, {Modules: []string{module}}} {
+	for _, g := range []GivenFiles{{Kernel: "/nowhere/vmlinuz"}, {Kernel: image, Modules: []string{"/nowhere/x.ko"}},
+		{Kernel: image, Modules: []string{image}}, {Modules: []string{module}}} {
 		_, err := GivenKernel(Targets[0], g)
 		if !usage.Is(err) || !strings.Contains(err.Error(), g.Kernel) && !strings.Contains(err.Error(), g.Modules[0]) {
 			t.Errorf("%+v: %v", g, err)

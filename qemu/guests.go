@@ -84,7 +84,8 @@ func availableMB() int {
 
 // guest runs one guest. What keeps it from running is a problem of its target's: the
 // others have their results.
-func (c *Config) guest(ctx context.Context, p *progress, g guest, k supply.Kernel, im image, test2json string) (r *Result) {
+func (c *Config) guest(ctx context.Context, p *progress, g guest, k supply.Kernel, im image,
+	test2json string) (r *Result) {
 	log := filepath.Join(c.resultsDir(), strings.ReplaceAll(g.name, " ", "-"))
 	defer func() {
 		r.Supply = k

@@ -109,7 +109,8 @@ func (c *Config) keepKernel(t Target, k supply.Kernel) (supply.Kernel, error) {
 
 // Kernels gets the targets' kernels, by title, or why there is none. With fresh it
 // looks for newer ones. What takes time is reported.
-func Kernels(ctx context.Context, store *supply.Store, targets []Target, fresh bool, report func(Status)) (map[string]supply.Kernel, map[string]error) {
+func Kernels(ctx context.Context, store *supply.Store, targets []Target, fresh bool,
+	report func(Status)) (map[string]supply.Kernel, map[string]error) {
 	kernels, errs := map[string]supply.Kernel{}, map[string]error{}
 	var mu sync.Mutex
 	// They wait for mirrors rather than for processors.
@@ -133,7 +134,8 @@ func Kernels(ctx context.Context, store *supply.Store, targets []Target, fresh b
 }
 
 // KernelsShown is Kernels that shows on out how it goes.
-func KernelsShown(ctx context.Context, store *supply.Store, targets []Target, fresh bool, out *os.File) (map[string]supply.Kernel, map[string]error) {
+func KernelsShown(ctx context.Context, store *supply.Store, targets []Target, fresh bool,
+	out *os.File) (map[string]supply.Kernel, map[string]error) {
 	p := newProgress(out, titlesOf(targets))
 	defer p.close()
 	return Kernels(ctx, store, targets, fresh, p.set)

@@ -40,7 +40,8 @@ func TestSummaryEnds(t *testing.T) {
 func TestSummaryEndBounded(t *testing.T) {
 	bad := &Result{Target: Targets[0], Problems: []string{"the guest died\nof " + strings.Repeat("x", 1000)}}
 	for i := range 200 {
-		bad.Tests = append(bad.Tests, &Test{Binary: "b", Name: fmt.Sprintf("Test%d", i), Outcome: Unfinished, Output: []string{strings.Repeat("y", 1000)}})
+		bad.Tests = append(bad.Tests, &Test{Binary: "b", Name: fmt.Sprintf("Test%d", i), Outcome: Unfinished,
+			Output: []string{strings.Repeat("y", 1000)}})
 	}
 	without := &Result{Target: Targets[3], NoKernel: "no network"}
 	var text strings.Builder

@@ -69,7 +69,8 @@ func TestLiveProgress(t *testing.T) {
 		t.Fatalf("the lines are not replaced: %q", got)
 	}
 	lines := strings.Split(draws[len(draws)-2], "\n")
-	if len(lines) != 3 || !strings.HasPrefix(lines[0], "amd64 ") || !strings.HasPrefix(lines[1], "arm64 ") || !strings.Contains(lines[1], "running test 1 of 3: b TestA") {
+	if len(lines) != 3 || !strings.HasPrefix(lines[0], "amd64 ") || !strings.HasPrefix(lines[1], "arm64 ") ||
+		!strings.Contains(lines[1], "running test 1 of 3: b TestA") {
 		t.Errorf("lines: %q", lines)
 	}
 	for _, line := range lines {

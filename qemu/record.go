@@ -121,7 +121,8 @@ func (s *session) end(r wire.Record) {
 	}
 	var strange []string
 	for _, t := range s.res.Tests {
-		if top := t.Top(); t.Binary == r.Binary && !slices.Contains(s.chosen[r.Binary], top) && !slices.Contains(strange, top) {
+		if top := t.Top(); t.Binary == r.Binary && !slices.Contains(s.chosen[r.Binary], top) &&
+			!slices.Contains(strange, top) {
 			strange = append(strange, top)
 		}
 	}

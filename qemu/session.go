@@ -98,7 +98,8 @@ func (s *session) run(ctx context.Context, b Boot) *Result {
 // follow takes in what comes of a guest until QEMU has ended and there are no more
 // events, and tells how QEMU ended. It ends a guest that is to be given up by cancel;
 // vctx ends at the limit, and ctx by an interrupt.
-func (s *session) follow(ctx, vctx context.Context, cancel func(), events <-chan received, ended <-chan error) (vmErr error, gaveUp bool) {
+func (s *session) follow(ctx, vctx context.Context, cancel func(), events <-chan received,
+	ended <-chan error) (vmErr error, gaveUp bool) {
 	giveUp := func(format string, args ...any) {
 		if !gaveUp {
 			gaveUp = true

@@ -54,7 +54,8 @@ func TestSmallMachine(t *testing.T) {
 	}{{32, 200 * time.Millisecond}, {64, 0}} {
 		t.Run(fmt.Sprintf("%d MiB", c.megabytes), func(t *testing.T) {
 			target.MemoryMB = c.megabytes
-			argv := target.Command(Boot{Kernel: kernel, Initramfs: image, Append: []string{fmt.Sprintf("rounds=%d", rounds), fmt.Sprint("pause=", c.pause)}})
+			argv := target.Command(Boot{Kernel: kernel, Initramfs: image,
+				Append: []string{fmt.Sprintf("rounds=%d", rounds), fmt.Sprint("pause=", c.pause)}})
 			out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput()
 			said := regexp.MustCompile(fmt.Sprintf(`small: %d rounds, MemFree .*`, rounds)).Find(out)
 			if err != nil || said == nil {

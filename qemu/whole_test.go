@@ -23,7 +23,8 @@ import (
 
 // Guests that lie in every way we could think of, and one that does not, in one run.
 func TestLies(t *testing.T) {
-	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fakes)), func(name string) bool { return slices.Contains(inParts[1:], name) })
+	names := slices.DeleteFunc(slices.Sorted(maps.Keys(fakes)),
+		func(name string) bool { return slices.Contains(inParts[1:], name) })
 	c := fakeConfig(t, names...)
 	if len(names)%2 == 1 { // so that none is parted
 		c.Jobs = 1
@@ -109,7 +110,8 @@ func TestWrongKernelKeepsResults(t *testing.T) {
 	if err := os.WriteFile(old, nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for _, given := range []GivenFiles{{Kernel: "/nowhere"}, {Kernel: old}, {Modules: []string{old}}, {Kernel: c.Kernels[testTarget].Kernel, Modules: []string{old}}} {
+	for _, given := range []GivenFiles{{Kernel: "/nowhere"}, {Kernel: old}, {Modules: []string{old}},
+		{Kernel: c.Kernels[testTarget].Kernel, Modules: []string{old}}} {
 		c.Kernels = map[string]GivenFiles{testTarget: given}
 		_, err := Run(t.Context(), c)
 		if !usage.Is(err) || !strings.Contains(err.Error(), "_"+testTarget) {
@@ -132,7 +134,8 @@ func TestNoKernel(t *testing.T) {
 	if err != nil || len(results) != 2 {
 		t.Fatalf("%d results, %v", len(results), err)
 	}
-	if !results[0].Passed() || results[1].Passed() || results[1].Verdict() != "no kernel" || !strings.Contains(results[1].NoKernel, "127.0.0.1:1") || results[1].Excused {
+	if !results[0].Passed() || results[1].Passed() || results[1].Verdict() != "no kernel" ||
+		!strings.Contains(results[1].NoKernel, "127.0.0.1:1") || results[1].Excused {
 		t.Errorf("verdicts: %s, %s: %s", results[0].Verdict(), results[1].Verdict(), results[1].NoKernel)
 	}
 	b, err := os.ReadFile(filepath.Join(c.resultsDir(), "junit.xml"))
@@ -161,7 +164,8 @@ func TestNoKernel(t *testing.T) {
 			t.Errorf("%s: %s, excused %v", r.Target.Title(), r.Verdict(), r.Excused)
 		}
 	}
-	merged := c.merge([]*Result{{Target: c.Targets[0], Tests: []*Test{{Outcome: Pass}}}, {Target: same, NoKernel: "x", notServed: true}, {Target: other, NoKernel: "x", notServed: true}})
+	merged := c.merge([]*Result{{Target: c.Targets[0], Tests: []*Test{{Outcome: Pass}}},
+		{Target: same, NoKernel: "x", notServed: true}, {Target: other, NoKernel: "x", notServed: true}})
 	if !merged[1].Excused || merged[2].Excused {
 		t.Errorf("excused: %v, %v; want the second kernel of a target alone", merged[1].Excused, merged[2].Excused)
 	}

@@ -92,7 +92,8 @@ func TestAskAmongFiles(t *testing.T) {
 					attr.Files = append(attr.Files, vspawn.File{Child: i, Parent: vspawn.FD(2)})
 				}
 				// The second of these needs a spare number.
-				attr.Files = append(attr.Files, vspawn.File{Child: n, Path: os.DevNull}, vspawn.File{Child: n + 1, Path: os.DevNull})
+				attr.Files = append(attr.Files, vspawn.File{Child: n, Path: os.DevNull},
+					vspawn.File{Child: n + 1, Path: os.DevNull})
 				p, err := vspawn.Start(t.Context(), tiny.Sleep(t), nil, &attr)
 				if err != nil {
 					t.Fatalf("%d files: %v", n+2, err)

@@ -148,7 +148,8 @@ func attack(t *testing.T, w *siege, program string) (got booty, starts int, writ
 	if !lines.Scan() {
 		t.Fatal("the victim says nothing")
 	}
-	foeOut := stopped(t, attacker.Command(append(strings.Fields(lines.Text()), strconv.Itoa(by), strconv.Itoa(p.Pid()))...))
+	foeArgs := append(strings.Fields(lines.Text()), strconv.Itoa(by), strconv.Itoa(p.Pid()))
+	foeOut := stopped(t, attacker.Command(foeArgs...))
 	inW.Write([]byte("go\n"))
 	for lines.Scan() {
 		fmt.Sscan(lines.Text(), &starts, &written)

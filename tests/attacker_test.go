@@ -28,7 +28,8 @@ var attacker = helper.New("attacker", func(args []string) int {
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		panic(err)
 	}
-	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(by, by, by), syscall.Setresuid(by, by, by)); err != nil {
+	if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(by, by, by),
+		syscall.Setresuid(by, by, by)); err != nil {
 		panic(err)
 	}
 	var over atomic.Bool
@@ -111,7 +112,8 @@ func letGo(pid int) {
 	unix.PtraceInterrupt(pid)
 	for {
 		var status unix.WaitStatus
-		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil || !status.Stopped() || unix.PtraceDetach(pid) == nil {
+		if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil || !status.Stopped() ||
+			unix.PtraceDetach(pid) == nil {
 			return
 		}
 	}

@@ -87,7 +87,8 @@ func TestArgv(t *testing.T) {
 	argv := reportHelper.Argv("", "two words", "ü")
 	argv[0] = "another name"
 	r, w := blockingPipe(t)
-	p, err := vspawn.Start(t.Context(), "/proc/self/exe", argv, &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}})
+	p, err := vspawn.Start(t.Context(), "/proc/self/exe", argv,
+		&vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +106,8 @@ func TestRelativePath(t *testing.T) {
 		t.Fatal(err)
 	}
 	r, w := blockingPipe(t)
-	p, err := vspawn.Start(t.Context(), "./program", argv, &vspawn.Attr{Dir: dir, Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}})
+	p, err := vspawn.Start(t.Context(), "./program", argv,
+		&vspawn.Attr{Dir: dir, Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: w}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,8 @@ var otherHelper = helper.New("other", func(args []string) int {
 	rounds, _ := strconv.Atoi(args[1])
 	// The first one is for a process in which nothing else opens descriptors yet.
 	err := errors.Join(startClosed(args[2]), cancelHanging(args[0]), cancelAnyTime(args[0], rounds))
-	if left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); left != unix.ECHILD {
+	left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+	if left != unix.ECHILD {
 		err = errors.Join(err, fmt.Errorf("a child is left: %v", left))
 	}
 	if err != nil {

@@ -25,7 +25,8 @@ func TestCapabilitiesOfRoot(t *testing.T) {
 		t.Skip("not root")
 	}
 	few := func() *vspawn.Attr {
-		return &vspawn.Attr{Capabilities: &vspawn.Capabilities{Permitted: vspawn.Caps(someCap), Effective: vspawn.Caps(someCap)}}
+		return &vspawn.Attr{Capabilities: &vspawn.Capabilities{
+			Permitted: vspawn.Caps(someCap), Effective: vspawn.Caps(someCap)}}
 	}
 	set := func(option, value uintptr) func() {
 		return func() {
@@ -56,7 +57,8 @@ func TestCapabilitiesOfRoot(t *testing.T) {
 		{name: "NoNewPrivs", change: func(a *vspawn.Attr) { a.NoNewPrivs = true }, want: hexCaps(someCap)},
 		{name: "Securebits", change: func(a *vspawn.Attr) { a.Securebits = vspawn.Ptr(secbitNoroot) }, want: hexCaps()},
 		{name: "Securebits and Ambient", change: func(a *vspawn.Attr) {
-			a.Securebits, a.Ambient, a.Capabilities.Inheritable = vspawn.Ptr(secbitNoroot), vspawn.Caps(someCap), vspawn.Caps(someCap)
+			a.Securebits, a.Ambient, a.Capabilities.Inheritable = vspawn.Ptr(secbitNoroot), vspawn.Caps(someCap),
+				vspawn.Caps(someCap)
 		}, want: hexCaps(someCap)},
 		{name: "no root any more", change: func(a *vspawn.Attr) { a.UID = vspawn.Ptr(1000) }, want: hexCaps()},
 		{name: "root of a user namespace", refused: true, change: user(0)},
@@ -139,7 +141,8 @@ func onThreadOfItsOwn(f func()) {
 func TestCapabilitiesInEnteredUserNamespace(t *testing.T) {
 	needUserNamespaces(t)
 	needCapability(t, unix.CAP_SYS_ADMIN, "enter a namespace")
-	p := waiting(t, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{{Inside: 1000, Outside: os.Getuid(), Size: 1}}})
+	p := waiting(t, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER,
+		UIDMap: []vspawn.IDMap{{Inside: 1000, Outside: os.Getuid(), Size: 1}}})
 	fd := openFile(t, "/proc/"+strconv.Itoa(p.Pid())+"/ns/user")
 	some := vspawn.Caps(someCap)
 	for _, set := range []*vspawn.Capabilities{nil, {Permitted: some, Inheritable: some}} {

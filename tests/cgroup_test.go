@@ -18,29 +18,31 @@ import (
 	"github.com/vspawn/vspawn/vspawn"
 )
 
+// subCgroup makes a cgroup in another, for the length of the test.
+func subCgroup(t *testing.T, above *os.File, name string) *os.File {
+	path := filepath.Join(above.Name(), name)
+	if err := os.Mkdir(path, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		f.Close()
+		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
 // A cgroup that does not take the child is named as such, not for the flags of
 // the namespaces beside it.
 func TestFailingCgroup(t *testing.T) {
 	dir, _ := cgroup(t)
 	if !newEnough(5, 7) {
 		t.Skip("there is no CLONE_INTO_CGROUP (Linux 5.7)")
-	}
-	sub := func(t *testing.T, above *os.File, name string) *os.File {
-		path := filepath.Join(above.Name(), name)
-		if err := os.Mkdir(path, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			f.Close()
-			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-				t.Error(err)
-			}
-		})
-		return f
 	}
 	write := func(t *testing.T, dir, file, text string) {
 		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0); err != nil {
@@ -53,16 +55,16 @@ func TestFailingCgroup(t *testing.T) {
 		errno unix.Errno
 	}{
 		{"removed", func(t *testing.T) *os.File {
-			f := sub(t, dir, "removed")
+			f := subCgroup(t, dir, "removed")
 			if err := os.Remove(f.Name()); err != nil {
 				t.Fatal(err)
 			}
 			return f
 		}, unix.ENOENT},
 		{"not valid", func(t *testing.T) *os.File {
-			above := sub(t, dir, "threaded")
-			write(t, sub(t, above, "one").Name(), "cgroup.type", "threaded")
-			return sub(t, above, "other")
+			above := subCgroup(t, dir, "threaded")
+			write(t, subCgroup(t, above, "one").Name(), "cgroup.type", "threaded")
+			return subCgroup(t, above, "other")
 		}, unix.EOPNOTSUPP},
 		{"with controllers below", func(t *testing.T) *os.File {
 			// These leave a cgroup with processes as it is (cgroup-v2.rst, Threads).
@@ -83,7 +85,7 @@ func TestFailingCgroup(t *testing.T) {
 				}
 				give(root, all[0]) // the guest is ours alone
 			}
-			f := sub(t, dir, "busy")
+			f := subCgroup(t, dir, "busy")
 			c := controllers(dir.Name())[0]
 			give(dir.Name(), c)
 			give(f.Name(), c)

@@ -67,7 +67,8 @@ var unprivilegedHelper = helper.New("unprivileged", func([]string) int {
 	} {
 		_, err := vspawn.Start(noContext, "/x", nil, &c.attr)
 		var e *vspawn.Error
-		if !errors.As(err, &e) || e.Step != c.want.Step || e.Field != c.want.Field || e.Object != c.want.Object || e.Err != c.want.Err {
+		if !errors.As(err, &e) || e.Step != c.want.Step || e.Field != c.want.Field || e.Object != c.want.Object ||
+			e.Err != c.want.Err {
 			fmt.Fprintf(os.Stderr, "got %v, want %v\n", err, &c.want)
 			return 1
 		}

@@ -24,7 +24,8 @@ func checkError(t *testing.T, err error, want vspawn.Error) {
 	if !errors.As(err, &e) {
 		t.Fatalf("got %v, want a *vspawn.Error", err)
 	}
-	if e.Step != want.Step || e.Field != want.Field || !strings.HasSuffix(e.Object, want.Object) || !errors.Is(err, want.Err) {
+	if e.Step != want.Step || e.Field != want.Field || !strings.HasSuffix(e.Object, want.Object) ||
+		!errors.Is(err, want.Err) {
 		t.Errorf("got step %q, field %q, object %q, cause %q; want %q, %q, %q, %q",
 			e.Step, e.Field, e.Object, e.Err, want.Step, want.Field, want.Object, want.Err)
 	}
@@ -92,14 +93,16 @@ var failingStarts = []struct {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		return "/x", nil, &vspawn.Attr{Dir: dir, UID: vspawn.Ptr(1000)}, vspawn.Error{Step: "chdir", Field: "Dir", Object: dir, Err: unix.EACCES}
+		return "/x", nil, &vspawn.Attr{Dir: dir, UID: vspawn.Ptr(1000)},
+			vspawn.Error{Step: "chdir", Field: "Dir", Object: dir, Err: unix.EACCES}
 	}},
 	{"Chroot", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		return "/x", nil, &vspawn.Attr{Chroot: "/no/such/root"}, vspawn.Error{Step: "chroot", Field: "Chroot", Object: "/no/such/root", Err: unix.ENOENT}
 	}},
 	{"Pgid", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		const none = 1<<22 + 1 // above the highest pid
-		return "/x", nil, &vspawn.Attr{Pgid: vspawn.Ptr(none)}, vspawn.Error{Step: "setpgid", Field: "Pgid", Object: fmt.Sprintf("(0, %d)", none), Err: unix.EPERM}
+		return "/x", nil, &vspawn.Attr{Pgid: vspawn.Ptr(none)},
+			vspawn.Error{Step: "setpgid", Field: "Pgid", Object: fmt.Sprintf("(0, %d)", none), Err: unix.EPERM}
 	}},
 	{"ControllingTTY", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		r, _ := blockingPipe(t)
@@ -115,7 +118,8 @@ var failingStarts = []struct {
 	{"Rlimits", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		helper.SkipEmulated(t, "limits of the program's own")
 		const more = 1 << 40 // than fs.nr_open can be
-		return "/x", nil, &vspawn.Attr{Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE}, {Resource: unix.RLIMIT_NOFILE, Soft: more, Hard: more}}},
+		return "/x", nil, &vspawn.Attr{Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE},
+				{Resource: unix.RLIMIT_NOFILE, Soft: more, Hard: more}}},
 			vspawn.Error{Step: "prlimit64", Field: "Rlimits[1]", Object: "RLIMIT_NOFILE", Err: unix.EPERM}
 	}},
 	{"UIDMap", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
@@ -127,17 +131,20 @@ var failingStarts = []struct {
 	{"DirFD of a file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		r, _ := blockingPipe(t)
 		fd := int(r.Fd())
-		return "/x", nil, &vspawn.Attr{DirFD: vspawn.FD(fd)}, vspawn.Error{Step: "fchdir", Field: "DirFD", Object: fmt.Sprint(fd), Err: unix.ENOTDIR}
+		return "/x", nil, &vspawn.Attr{DirFD: vspawn.FD(fd)},
+			vspawn.Error{Step: "fchdir", Field: "DirFD", Object: fmt.Sprint(fd), Err: unix.ENOTDIR}
 	}},
 	{"ExecFD that is not executable", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		helper.SkipEmulated(t, "execveat")
 		fd := openFile(t, programFile(t, "#!/bin/sh\n", 0o600))
-		return "", []string{"x"}, &vspawn.Attr{ExecFD: vspawn.FD(fd)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.EACCES}
+		return "", []string{"x"}, &vspawn.Attr{ExecFD: vspawn.FD(fd)},
+			vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.EACCES}
 	}},
 	{"ExecFD of a script", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		helper.SkipEmulated(t, "execveat")
 		fd := openFile(t, programFile(t, "#!/proc/self/exe\n", 0o700))
-		return "", []string{"x"}, &vspawn.Attr{ExecFD: vspawn.FD(fd)}, vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.ENOENT}
+		return "", []string{"x"}, &vspawn.Attr{ExecFD: vspawn.FD(fd)},
+			vspawn.Error{Step: "execveat", Field: "ExecFD", Object: fmt.Sprint(fd), Err: unix.ENOENT}
 	}},
 	{"Path of no file", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		return "/x", nil, &vspawn.Attr{Files: []vspawn.File{{Child: 2, Parent: vspawn.FD(2)}, {Child: 0, Path: "/no/such/file"}}},
@@ -182,7 +189,8 @@ var failingStarts = []struct {
 		helper.SkipEmulated(t, "setns")
 		helper.SkipNoMMU(t, "there are no time namespaces")
 		fd := openFile(t, "/proc/self/ns/time")
-		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}}, vspawn.Error{Step: "setns", Field: "Setns[0]", Err: unix.EUSERS}
+		return "/x", nil, &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}},
+			vspawn.Error{Step: "setns", Field: "Setns[0]", Err: unix.EUSERS}
 	}},
 	{"Mounts", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		needUserNamespaces(t)
@@ -214,7 +222,8 @@ var failingStarts = []struct {
 	}},
 	{"Landlock", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {
 		needLandlock(t, 1)
-		return "/x", nil, &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: 1, Paths: []vspawn.LandlockPath{{Path: "/no/such/path", Allow: 1}}}},
+		return "/x", nil, &vspawn.Attr{NoNewPrivs: true,
+				Landlock: &vspawn.Landlock{FS: 1, Paths: []vspawn.LandlockPath{{Path: "/no/such/path", Allow: 1}}}},
 			vspawn.Error{Step: "openat", Field: "Landlock", Object: "/no/such/path", Err: unix.ENOENT}
 	}},
 	{"Landlock of a right that is unknown", func(t *testing.T) (string, []string, *vspawn.Attr, vspawn.Error) {

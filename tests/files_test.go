@@ -102,7 +102,8 @@ func TestFilesInherited(t *testing.T) {
 	sources(t, 50, 2)
 	// The report goes by standard output, in place of the test's own.
 	r, w := blockingPipe(t)
-	p, err := start(t, onlyStandardHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: vspawn.FD(50)}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(51)}}})
+	p, err := start(t, onlyStandardHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{
+		{Child: 0, Parent: vspawn.FD(50)}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(51)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,8 @@ func TestInheritFiles(t *testing.T) {
 			own[fd] = inodeOf(fd)
 		}
 	}
-	files := []vspawn.File{{Child: first, Parent: vspawn.FD(first)}, {Child: first + 2, Parent: vspawn.FD(first + 1)}, {Child: first + 3, Parent: vspawn.FD(first + 5)}}
+	files := []vspawn.File{{Child: first, Parent: vspawn.FD(first)}, {Child: first + 2, Parent: vspawn.FD(first + 1)},
+		{Child: first + 3, Parent: vspawn.FD(first + 5)}}
 	const no = -1
 	for _, x := range []struct {
 		name   string
@@ -162,7 +164,8 @@ func TestInheritFiles(t *testing.T) {
 				want[f.Child] = inodeOf(int(f.Parent.(vspawn.FD)))
 			}
 			r, w := blockingPipe(t)
-			attr := &vspawn.Attr{InheritFiles: true, CloseRanges: x.closed, Files: append(x.files, vspawn.File{Child: 1, Parent: w})}
+			attr := &vspawn.Attr{InheritFiles: true, CloseRanges: x.closed,
+				Files: append(x.files, vspawn.File{Child: 1, Parent: w})}
 			p, err := start(t, reportHelper.Argv(toStandardOutput), attr)
 			if err != nil {
 				t.Fatal(err)
@@ -221,7 +224,8 @@ func TestOpen(t *testing.T) {
 // numbers, which must not show.
 func TestFilesStandardClosed(t *testing.T) {
 	r, w := blockingPipe(t)
-	p, err := start(t, standardClosedHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, Parent: w})})
+	p, err := start(t, standardClosedHelper.Argv(),
+		&vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, Parent: w})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +252,8 @@ var standardClosedHelper = helper.New("standard-closed", func([]string) int {
 func TestFilesAboveLimit(t *testing.T) {
 	helper.SkipEmulated(t, "memory shared by vfork, but a report pipe, whose number is higher still")
 	r, w := blockingPipe(t)
-	p, err := start(t, aboveLimitHelper.Argv(), &vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, Parent: w})})
+	p, err := start(t, aboveLimitHelper.Argv(),
+		&vspawn.Attr{Files: append(inherited(), vspawn.File{Child: reportFD, Parent: w})})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,8 @@ func runApart(t *testing.T, whose string) {
 	needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
 	helper.SkipEmulated(t, "namespaces")
 	// In namespaces of its own, so that it does no harm when a guard is missing.
-	p, err := start(t, apartHelper.Argv(whose), &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWNS | unix.CLONE_NEWNET})
+	p, err := start(t, apartHelper.Argv(whose),
+		&vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWNS | unix.CLONE_NEWNET})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,8 @@ var namespaceKinds = []spawnKind{
 			t.Skip("setns takes no pidfd, or there is none")
 		}
 		pid, links := inOthers(t)
-		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{Pid: pid, Flags: unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNS}}}
+		attr := &vspawn.Attr{Setns: []vspawn.Namespace{
+			{Pid: pid, Flags: unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNS}}}
 		return attr, func(t *testing.T, s *state) { checkLinks(t, s, links, "uts", "ipc", "mnt") }
 	}},
 	{"Unshareflags", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
@@ -79,9 +80,10 @@ var namespaceKinds = []spawnKind{
 		needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
 		helper.SkipEmulated(t, "namespaces")
 		name := strings.Repeat("n", 64)
-		return &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS, Hostname: name, UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
-			equal(t, "host name", s.Hostname, name)
-		}
+		return &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS, Hostname: name, UID: vspawn.Ptr(1000)},
+			func(t *testing.T, s *state) {
+				equal(t, "host name", s.Hostname, name)
+			}
 	}},
 	{"Hostname in a new user namespace", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needUserNamespaces(t)
@@ -107,7 +109,8 @@ var namespaceKinds = []spawnKind{
 			if !helper.MMU() {
 				options = "rw,mode=711" // tmpfs is a name of ramfs, which has no size
 			}
-			if len(over) != 2 || !strings.Contains(over[0], " - tmpfs first "+options) || !strings.Contains(over[0], "nosuid") || !strings.Contains(over[1], " - proc ") {
+			if len(over) != 2 || !strings.Contains(over[0], " - tmpfs first "+options) || !strings.Contains(over[0], "nosuid") ||
+				!strings.Contains(over[1], " - proc ") {
 				t.Errorf("at %s: %q", dir, over)
 			}
 		}
@@ -116,7 +119,8 @@ var namespaceKinds = []spawnKind{
 		pid, _ := inOthers(t)
 		fd := openFile(t, fmt.Sprintf("/proc/%d/ns/mnt", pid))
 		dir := realTemp(t)
-		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}}, Mounts: []vspawn.Mount{{Source: "there", Target: dir, Type: "tmpfs"}}}
+		attr := &vspawn.Attr{Setns: []vspawn.Namespace{{FD: vspawn.FD(fd)}},
+			Mounts: []vspawn.Mount{{Source: "there", Target: dir, Type: "tmpfs"}}}
 		return attr, func(t *testing.T, s *state) {
 			there := strings.Split(text(fmt.Sprintf("/proc/%d/mountinfo", pid)), "\n")
 			equal(t, "number of mounts seen from there", len(mountsAt(there, dir)), 1)
@@ -152,7 +156,8 @@ func inOthers(t *testing.T) (pid int, links map[string]string) {
 	t.Helper()
 	needCapability(t, unix.CAP_SYS_ADMIN, "make namespaces")
 	helper.SkipEmulated(t, "namespaces")
-	pid = waiting(t, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWNS}).Pid()
+	pid = waiting(t, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC |
+		unix.CLONE_NEWNS}).Pid()
 	links = map[string]string{}
 	for _, kind := range []string{"uts", "net", "ipc", "mnt"} {
 		l, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, kind))
@@ -193,7 +198,8 @@ func TestMountDataTooLong(t *testing.T) {
 	data := strings.Repeat("mode=700,", most)[:9*((most-len(option))/9)]
 	data = strings.TrimSuffix(data, ",") + option
 	data = strings.Repeat(",", most-len(data)) + data
-	attr := &vspawn.Attr{Cloneflags: unix.CLONE_NEWNS, Mounts: []vspawn.Mount{{Source: "x", Target: realTemp(t), Type: "tmpfs", Data: "," + data}}}
+	attr := &vspawn.Attr{Cloneflags: unix.CLONE_NEWNS,
+		Mounts: []vspawn.Mount{{Source: "x", Target: realTemp(t), Type: "tmpfs", Data: "," + data}}}
 	_, err := vspawn.Compile("/x", nil, attr)
 	var refused *vspawn.AttrError
 	if !errors.As(err, &refused) || refused.Field != "Mounts[0]" {
@@ -275,7 +281,8 @@ var shareHelper = helper.New("share", func(args []string) int {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		panic(err)
 	}
-	status := relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{Cloneflags: unix.CLONE_NEWNS, PrivateMounts: private}))
+	status := relay(vspawn.Start(noContext, program(argv), argv,
+		&vspawn.Attr{Cloneflags: unix.CLONE_NEWNS, PrivateMounts: private}))
 	seen := len(mountsAt(strings.Split(text("/proc/self/mountinfo"), "\n"), dir)) > 0
 	if status != 0 || seen == private {
 		fmt.Fprintf(os.Stderr, "status %d, the child's mount is seen: %t\n", status, seen)

@@ -108,7 +108,8 @@ func TestUserNamespace(t *testing.T) {
 	})
 	t.Run("with all other namespaces", func(t *testing.T) {
 		a := attr
-		a.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP
+		a.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWPID |
+			unix.CLONE_NEWCGROUP
 		equal(t, "users", checkFirst(t, &a).UID, [3]int{})
 	})
 	t.Run("only a user", func(t *testing.T) {

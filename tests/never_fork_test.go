@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,7 +18,6 @@ import (
 	"github.com/vspawn/vspawn/internal/testkit/asmtest"
 	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
-	"github.com/vspawn/vspawn/vspawn"
 )
 
 // forks is the control: the one way that the test must find fault with.
@@ -291,25 +289,4 @@ func onlyVforks(events string) error {
 		return fmt.Errorf("%d children have exec'd and %d are in vfork; want 1, 0", execs, len(in))
 	}
 	return nil
-}
-
-// Each attribute is in one of the ways, or there is a reason why it need not be.
-func TestEveryAttributeHasAWay(t *testing.T) {
-	others := map[string]string{
-		"TTY": "startOnTerminal", "ControllingTTY": "startOnTerminal", "Foreground": "startOnTerminal",
-		"Cgroup": "startInCgroup",
-		"DirFD":  "startByDescriptor", "ExecFD": "startByDescriptor",
-		"Setns": "startInOthers", "Unshareflags": "startInOthers",
-		"AllowSetgroups": "the parent alone heeds it, in what it writes",
-		"PivotRoot":      "a step like those of Mounts, and it needs a root to go to",
-		"Ptrace":         "the tracer would be the process that is watched",
-		"StartStopped":   "nobody would wake it",
-	}
-	v := reflect.TypeFor[vspawn.Attr]()
-	for i := range v.NumField() {
-		field := v.Field(i).Name
-		if inWays[field] == (others[field] != "") {
-			t.Errorf("Attr.%s: in a row of ways: %v, and elsewhere: %q", field, inWays[field], others[field])
-		}
-	}
 }

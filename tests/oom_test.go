@@ -97,7 +97,8 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 	hereR, hereW := rawPipe()
 	goR, goW := rawPipe()
 	argv := waitHelper.Argv()
-	attr := vspawn.Attr{Cgroup: cgroup, OOMScoreAdj: vspawn.Ptr(0), Files: []vspawn.File{{Child: 0, Parent: stay}, {Child: 2, Parent: vspawn.FD(2)}}}
+	attr := vspawn.Attr{Cgroup: cgroup, OOMScoreAdj: vspawn.Ptr(0),
+		Files: []vspawn.File{{Child: 0, Parent: stay}, {Child: 2, Parent: vspawn.FD(2)}}}
 	victim, err := vspawn.Start(noContext, program(argv), argv, &attr)
 	if err != nil {
 		panic(err)
@@ -112,8 +113,10 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 		nr   uintptr
 		file *os.File
 	}{{"write", unix.SYS_WRITE, hereW}, {"read", unix.SYS_READ, goR}} {
-		attr.Files = append(attr.Files, vspawn.File{Child: int(end.file.Fd()), Parent: end.file}) // by the same number all along
-		attr.Syscalls = append(attr.Syscalls, vspawn.Syscall{Before: before, Name: end.call, Nr: end.nr, Args: [6]uintptr{end.file.Fd(), asmtest.Addr(b), 1}})
+		// By the same number all along.
+		attr.Files = append(attr.Files, vspawn.File{Child: int(end.file.Fd()), Parent: end.file})
+		attr.Syscalls = append(attr.Syscalls,
+			vspawn.Syscall{Before: before, Name: end.call, Nr: end.nr, Args: [6]uintptr{end.file.Fd(), asmtest.Addr(b), 1}})
 	}
 	done := make(chan error, 1)
 	var child *vspawn.Process
@@ -126,18 +129,6 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 	if n, _ := hereR.Read(b[:]); n != 1 {
 		panic(<-done)
 	}
-	limit := func(max string) {
-		// By a descriptor that blocks, which those of package os do not: since some
-		// Linux 6 the kernel does nothing at once for one that does not.
-		fd, err := unix.Open(dir+"/memory.max", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			panic(err)
-		}
-		defer unix.Close(fd)
-		if _, err := unix.Write(fd, []byte(max)); err != nil && err != unix.EINTR {
-			panic(err)
-		}
-	}
 	// The victim is to be a process by itself, which it is not quite when it is started.
 	for stillShares(victim.Pid(), os.Getpid()) {
 		time.Sleep(time.Millisecond)
@@ -147,9 +138,9 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 		if err != nil {
 			panic(err)
 		}
-		limit("0")
+		limitMemory(dir, "0")
 	}
-	limit("max")
+	limitMemory(dir, "max")
 	if s, err := victim.Wait(noContext); err != nil || s.Signal() != unix.SIGKILL {
 		panic(fmt.Sprint("memory has not run out: ", s, err))
 	}
@@ -168,6 +159,20 @@ var outOfMemoryHelper = helper.New("out of memory", func(args []string) int {
 	}
 	return 0
 })
+
+// limitMemory sets the limit of a cgroup.
+func limitMemory(dir, max string) {
+	// By a descriptor that blocks, which those of package os do not: since some
+	// Linux 6 the kernel does nothing at once for one that does not.
+	fd, err := unix.Open(dir+"/memory.max", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		panic(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(max)); err != nil && err != unix.EINTR {
+		panic(err)
+	}
+}
 
 // A traced child has the oom_score_adj that was asked for, and its parent, whose
 // memory it shares on its way without being one of vfork's, keeps its own.

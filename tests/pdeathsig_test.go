@@ -27,7 +27,8 @@ func TestPdeathsigSent(t *testing.T) {
 	defer unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 	inR, inW := blockingPipe(t)
 	outR, outW := blockingPipe(t)
-	p, err := start(t, mortalHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: vspawn.FD(2)}}})
+	p, err := start(t, mortalHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{
+		{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

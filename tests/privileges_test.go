@@ -52,7 +52,8 @@ var privilegeKinds = []spawnKind{
 		needCapability(t, someCap, "pass on")
 		needCapability(t, unix.CAP_SETUID, "become another")
 		return &vspawn.Attr{Ambient: vspawn.Caps(someCap), UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
-			for _, set := range []string{s.Privileges.Ambient, s.Privileges.Permitted, s.Privileges.Effective, s.Privileges.Inheritable} {
+			for _, set := range []string{s.Privileges.Ambient, s.Privileges.Permitted, s.Privileges.Effective,
+				s.Privileges.Inheritable} {
 				equal(t, "ambient, permitted, effective and inheritable", set, hexCaps(someCap))
 			}
 		}
@@ -80,15 +81,17 @@ var privilegeKinds = []spawnKind{
 	}},
 	{"Securebits", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needCapability(t, unix.CAP_SETPCAP, "set securebits")
-		return &vspawn.Attr{Securebits: vspawn.Ptr(secbitNoroot | secbitNorootLocked), UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
-			equal(t, "securebits", s.Privileges.Securebits, secbitNoroot|secbitNorootLocked)
-		}
+		return &vspawn.Attr{Securebits: vspawn.Ptr(secbitNoroot | secbitNorootLocked), UID: vspawn.Ptr(1000)},
+			func(t *testing.T, s *state) {
+				equal(t, "securebits", s.Privileges.Securebits, secbitNoroot|secbitNorootLocked)
+			}
 	}},
 	{"KeepCaps", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needCapability(t, unix.CAP_SETUID, "become another")
-		return &vspawn.Attr{KeepCaps: true, UID: vspawn.Ptr(1000), Syscalls: capsetAfterUID(t)}, func(t *testing.T, s *state) {
-			equal(t, "effective", s.Privileges.Effective, hexCaps())
-		}
+		return &vspawn.Attr{KeepCaps: true, UID: vspawn.Ptr(1000), Syscalls: capsetAfterUID(t)},
+			func(t *testing.T, s *state) {
+				equal(t, "effective", s.Privileges.Effective, hexCaps())
+			}
 	}},
 	{"NoNewPrivs", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		return &vspawn.Attr{NoNewPrivs: true}, func(t *testing.T, s *state) { equal(t, "no_new_privs", s.Privileges.NoNewPrivs, 1) }
@@ -96,26 +99,30 @@ var privilegeKinds = []spawnKind{
 	{"Seccomp", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		helper.SkipEmulated(t, "seccomp")
 		// Who is not privileged needs NoNewPrivs before it.
-		return &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_GETSID, errFilter), UID: someUser()}, func(t *testing.T, s *state) {
-			equal(t, "mode", s.Privileges.Seccomp, "2")
-			equal(t, "session", s.Sid, -int(errFilter))
-		}
+		return &vspawn.Attr{NoNewPrivs: true, Seccomp: deny(unix.SYS_GETSID, errFilter), UID: someUser()},
+			func(t *testing.T, s *state) {
+				equal(t, "mode", s.Privileges.Seccomp, "2")
+				equal(t, "session", s.Sid, -int(errFilter))
+			}
 	}},
 	{"Seccomp of a privileged one", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		helper.SkipEmulated(t, "seccomp")
 		needCapability(t, unix.CAP_SYS_ADMIN, "do without NoNewPrivs")
-		return &vspawn.Attr{Seccomp: deny(unix.SYS_GETSID, errFilter)}, func(t *testing.T, s *state) { equal(t, "session", s.Sid, -int(errFilter)) }
+		return &vspawn.Attr{Seccomp: deny(unix.SYS_GETSID, errFilter)},
+			func(t *testing.T, s *state) { equal(t, "session", s.Sid, -int(errFilter)) }
 	}},
 	{"Landlock", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needLandlock(t, 1)
-		attr := &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}, UID: someUser()}
+		attr := &vspawn.Attr{NoNewPrivs: true, Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR},
+			UID: someUser()}
 		return attr, func(t *testing.T, s *state) { equal(t, "number of threads in the directory of them", len(s.Tasks), 0) }
 	}},
 	{"Landlock of one who gives up the capability for it", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needLandlock(t, 1)
 		needCapability(t, unix.CAP_SYS_ADMIN, "do without NoNewPrivs")
 		needCapability(t, unix.CAP_SETPCAP, "lower the bounding set")
-		attr := &vspawn.Attr{Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR}, Capabilities: &vspawn.Capabilities{}, Bounding: vspawn.Ptr(vspawn.Caps())}
+		attr := &vspawn.Attr{Landlock: &vspawn.Landlock{FS: unix.LANDLOCK_ACCESS_FS_READ_DIR},
+			Capabilities: &vspawn.Capabilities{}, Bounding: vspawn.Ptr(vspawn.Caps())}
 		return attr, func(t *testing.T, s *state) { equal(t, "number of threads in the directory of them", len(s.Tasks), 0) }
 	}},
 }

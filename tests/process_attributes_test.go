@@ -190,9 +190,10 @@ var processKinds = []spawnKind{
 			t.Fatal(err)
 		}
 		// One's own ids are for anyone to take.
-		return &vspawn.Attr{UID: vspawn.Ptr(os.Getuid()), GID: vspawn.Ptr(os.Getgid()), KeepGroups: true}, func(t *testing.T, s *state) {
-			equal(t, "supplementary groups", s.Groups, own)
-		}
+		return &vspawn.Attr{UID: vspawn.Ptr(os.Getuid()), GID: vspawn.Ptr(os.Getgid()), KeepGroups: true},
+			func(t *testing.T, s *state) {
+				equal(t, "supplementary groups", s.Groups, own)
+			}
 	}},
 	{"SignalMask", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		helper.SkipEmulated(t, "signal masks of the program's own")

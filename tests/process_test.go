@@ -67,7 +67,8 @@ func onSecondThread(f func()) {
 func TestTree(t *testing.T) {
 	inR, inW := blockingPipe(t)
 	outR, outW := blockingPipe(t)
-	p, err := start(t, treeHelper.Argv("2"), &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: vspawn.FD(2)}}})
+	p, err := start(t, treeHelper.Argv("2"), &vspawn.Attr{Files: []vspawn.File{
+		{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +258,8 @@ func TestForeground(t *testing.T) {
 
 // sessionHelper has a terminal, which it gives to its child.
 var sessionHelper = helper.New("session", func([]string) int {
-	files := []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 2, Parent: vspawn.FD(2)}, {Child: reportFD, Parent: vspawn.FD(reportFD)}}
+	files := []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 2, Parent: vspawn.FD(2)},
+		{Child: reportFD, Parent: vspawn.FD(reportFD)}}
 	argv := reportHelper.Argv()
 	return relay(vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{
 		Pgid: vspawn.Ptr(0), TTY: vspawn.FD(0), Foreground: true, Files: files}))

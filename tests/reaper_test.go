@@ -35,92 +35,101 @@ var leaver = helper.New("leaver", func(args []string) int {
 	return 0
 })
 
+// A reapingRun is what the ways of reaping share.
+type reapingRun struct {
+	ctx         context.Context
+	seven, nine string   // programs that end with that status
+	orphans     chan int // that were reaped
+
+	mu       sync.Mutex
+	failures []string
+}
+
+func (r *reapingRun) fail(format string, args ...any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures = append(r.failures, fmt.Sprintf(format, args...))
+}
+
+func (r *reapingRun) check(way string, status int, err error) {
+	if err != nil || status != 7 {
+		r.fail("%s: status %d, %v", way, status, err)
+	}
+}
+
+func (r *reapingRun) byProcessWait() {
+	p, err := vspawn.Start(r.ctx, r.seven, nil, nil)
+	if err != nil {
+		r.fail("start: %v", err)
+		return
+	}
+	s, err := p.Wait(r.ctx)
+	if err != nil {
+		r.fail("Process.Wait: %v", err)
+		return
+	}
+	r.check("Process.Wait", s.ExitCode(), nil)
+}
+
+func (r *reapingRun) byOSExec() {
+	cmd := exec.Command(r.seven)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = nil
+	}
+	r.check("os/exec", cmd.ProcessState.ExitCode(), err)
+}
+
+func (r *reapingRun) byWait4() {
+	p, err := vspawn.Start(r.ctx, r.seven, nil, nil)
+	if err != nil {
+		r.fail("start: %v", err)
+		return
+	}
+	pid := p.Pid()
+	p.Close()
+	var ws unix.WaitStatus
+	for err = unix.EINTR; err == unix.EINTR; {
+		_, err = unix.Wait4(pid, &ws, 0, nil)
+	}
+	r.check("wait4", ws.ExitStatus(), err)
+}
+
+func (r *reapingRun) orphan() {
+	out, err := leaver.Command(r.nine).Output()
+	var pid int
+	if _, scan := fmt.Sscan(string(out), &pid); err != nil || scan != nil {
+		r.fail("leaver: %q, %v", out, err)
+		return
+	}
+	if reaped := <-r.orphans; reaped != pid { // one at a time, so it is this one
+		r.fail("orphan %d was left, %d reaped", pid, reaped)
+	}
+}
+
 // reaping runs a Reaper on its main goroutine, while others start children in
 // four ways and wait for them: none may miss the status of its own child, and
 // each orphan must be reported with its status. The arguments are the number of
 // rounds and two programs, of which one ends with status 7 and one with 9.
 var reaping = helper.New("reaping", func(args []string) int {
 	rounds, _ := strconv.Atoi(args[0])
-	seven, nine := args[1], args[2]
 	if err := vspawn.Subreaper(); err != nil {
 		fmt.Println(err)
 		return 1
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	finished := errors.New("finished")
-
-	var mu sync.Mutex
-	var failures []string
-	fail := func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		failures = append(failures, fmt.Sprintf(format, args...))
-	}
-	orphans := make(chan int, 4*rounds)
+	r := &reapingRun{ctx: ctx, seven: args[1], nine: args[2], orphans: make(chan int, 4*rounds)}
 	reaper := vspawn.Reaper{Orphan: func(s *vspawn.State) {
 		if s.ExitCode() != 9 {
-			fail("orphan %d: %v, want status 9", s.Pid(), s)
+			r.fail("orphan %d: %v, want status 9", s.Pid(), s)
 		}
-		orphans <- s.Pid()
+		r.orphans <- s.Pid()
 	}}
-
-	check := func(way string, status int, err error) {
-		if err != nil || status != 7 {
-			fail("%s: status %d, %v", way, status, err)
-		}
-	}
-	ways := map[string]func(){
-		"Process.Wait": func() {
-			p, err := vspawn.Start(ctx, seven, nil, nil)
-			if err != nil {
-				fail("start: %v", err)
-				return
-			}
-			s, err := p.Wait(ctx)
-			if err != nil {
-				fail("Process.Wait: %v", err)
-				return
-			}
-			check("Process.Wait", s.ExitCode(), nil)
-		},
-		"os/exec": func() {
-			cmd := exec.Command(seven)
-			err := cmd.Run()
-			var exit *exec.ExitError
-			if errors.As(err, &exit) {
-				err = nil
-			}
-			check("os/exec", cmd.ProcessState.ExitCode(), err)
-		},
-		"wait4": func() {
-			p, err := vspawn.Start(ctx, seven, nil, nil)
-			if err != nil {
-				fail("start: %v", err)
-				return
-			}
-			pid := p.Pid()
-			p.Close()
-			var ws unix.WaitStatus
-			for err = unix.EINTR; err == unix.EINTR; {
-				_, err = unix.Wait4(pid, &ws, 0, nil)
-			}
-			check("wait4", ws.ExitStatus(), err)
-		},
-		"orphan": func() {
-			out, err := leaver.Command(nine).Output()
-			var pid int
-			if _, scan := fmt.Sscan(string(out), &pid); err != nil || scan != nil {
-				fail("leaver: %q, %v", out, err)
-				return
-			}
-			if reaped := <-orphans; reaped != pid { // one at a time, so it is this one
-				fail("orphan %d was left, %d reaped", pid, reaped)
-			}
-		},
-	}
 	go func() {
 		var wg sync.WaitGroup
-		for _, way := range ways {
+		for _, way := range []func(){r.byProcessWait, r.byOSExec, r.byWait4, r.orphan} {
 			wg.Go(func() {
 				for range rounds {
 					way()
@@ -134,14 +143,14 @@ var reaping = helper.New("reaping", func(args []string) int {
 		fmt.Println("Run:", err)
 		return 1
 	}
-	for _, f := range failures {
+	for _, f := range r.failures {
 		fmt.Println(f)
 	}
 	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WALL, nil); err != unix.ECHILD {
 		fmt.Println("a child is left:", err)
 		return 1
 	}
-	return min(len(failures), 1)
+	return min(len(r.failures), 1)
 }, leaver)
 
 // A Reaper takes orphans, with their status, and never that of a child that

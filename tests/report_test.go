@@ -203,7 +203,8 @@ func readReport(t *testing.T, p *vspawn.Process, r io.Reader) *state {
 
 // inherited is what nil stands for in Attr.Files.
 func inherited() []vspawn.File {
-	return []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Parent: vspawn.FD(1)}, {Child: 2, Parent: vspawn.FD(2)}}
+	return []vspawn.File{{Child: 0, Parent: vspawn.FD(0)}, {Child: 1, Parent: vspawn.FD(1)},
+		{Child: 2, Parent: vspawn.FD(2)}}
 }
 
 // wait waits for p and checks how it ended.

@@ -28,7 +28,8 @@ type elsewhere struct {
 	tests string            // those for which it makes a difference
 }
 
-var withoutClone3 = vspawn.FeatureSet{SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true, Pidfd: true}
+var withoutClone3 = vspawn.FeatureSet{SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true,
+	LoneCoreDump: true, Pidfd: true}
 
 var elsewheres = []elsewhere{
 	{"without clone3", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3) }, withoutClone3,

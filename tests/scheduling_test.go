@@ -32,9 +32,10 @@ var schedulingKinds = []spawnKind{
 	}},
 	{"IOPriority of real time and a UID", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		needCapability(t, unix.CAP_SYS_NICE, "have a real-time priority")
-		return &vspawn.Attr{IOPriority: &vspawn.IOPriority{Class: 1, Level: 3}, UID: vspawn.Ptr(1000)}, func(t *testing.T, s *state) {
-			equal(t, "priority", s.Scheduling.IOPriority, 1<<13|3)
-		}
+		return &vspawn.Attr{IOPriority: &vspawn.IOPriority{Class: 1, Level: 3}, UID: vspawn.Ptr(1000)},
+			func(t *testing.T, s *state) {
+				equal(t, "priority", s.Scheduling.IOPriority, 1<<13|3)
+			}
 	}},
 	{"Scheduler", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		return &vspawn.Attr{Scheduler: &vspawn.Scheduler{Policy: unix.SCHED_BATCH}}, func(t *testing.T, s *state) {

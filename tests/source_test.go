@@ -82,7 +82,8 @@ func TestClosedSource(t *testing.T) {
 func TestNumbersTaken(t *testing.T) {
 	tty := terminal(t)
 	given := vspawn.File{Child: tty, Parent: vspawn.FD(2)}
-	s := report(t, &vspawn.Attr{Setsid: true, TTY: vspawn.FD(tty), ControllingTTY: true, Foreground: true, Files: append(inherited(), given)})
+	s := report(t, &vspawn.Attr{Setsid: true, TTY: vspawn.FD(tty), ControllingTTY: true, Foreground: true,
+		Files: append(inherited(), given)})
 	equal(t, "foreground group", s.Foreground, s.Pid)
 	equal(t, "descriptor", s.Files[tty], inodeOf(2))
 

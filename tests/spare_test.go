@@ -27,7 +27,8 @@ var spareKinds = []struct {
 		return &vspawn.Attr{Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)}}}
 	}},
 	{"two cycles", func(_ *testing.T, a, b int) *vspawn.Attr {
-		return &vspawn.Attr{Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)}, {Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}}}
+		return &vspawn.Attr{Files: []vspawn.File{{Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)},
+			{Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}}}
 	}},
 	{"files that the child opens", func(t *testing.T, a, b int) *vspawn.Attr {
 		return &vspawn.Attr{Dir: newDir(t), Files: []vspawn.File{{Child: a, Path: "x"}, {Child: b, Path: "y"}}}
@@ -191,7 +192,8 @@ func spareSyscalls(t *testing.T, attr *vspawn.Attr) {
 // where it leaves one, also below those that the child is given, it goes well.
 func TestFilesSpareRefused(t *testing.T) {
 	r, w := blockingPipe(t)
-	p, err := start(t, spareRefusedHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
+	p, err := start(t, spareRefusedHelper.Argv(),
+		&vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +220,8 @@ var spareRefusedHelper = helper.New("spare-refused", func([]string) int {
 		}
 		filled = append(filled, fd)
 	}
-	cycle := []vspawn.File{{Child: 1, Parent: vspawn.FD(1)}, {Child: 2, Parent: vspawn.FD(2)}, {Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)}}
+	cycle := []vspawn.File{{Child: 1, Parent: vspawn.FD(1)}, {Child: 2, Parent: vspawn.FD(2)},
+		{Child: a, Parent: vspawn.FD(b)}, {Child: b, Parent: vspawn.FD(a)}}
 	argv := reportHelper.Argv(toStandardOutput)
 	for i, attr := range []*vspawn.Attr{
 		{InheritFiles: true, Files: cycle},
@@ -231,7 +234,8 @@ var spareRefusedHelper = helper.New("spare-refused", func([]string) int {
 	} {
 		p, err := vspawn.Start(noContext, program(argv), argv, attr)
 		var e *vspawn.Error
-		if p != nil || !errors.As(err, &e) || e.Err != unix.EMFILE || !strings.HasPrefix(e.Field, "Files") || !strings.Contains(e.Hint, "RLIMIT_NOFILE") {
+		if p != nil || !errors.As(err, &e) || e.Err != unix.EMFILE || !strings.HasPrefix(e.Field, "Files") ||
+			!strings.Contains(e.Hint, "RLIMIT_NOFILE") {
 			fmt.Fprintf(os.Stderr, "start %d: got %v\n", i, err)
 			return 1
 		}

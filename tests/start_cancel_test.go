@@ -254,7 +254,8 @@ func TestCancelAfter(t *testing.T) {
 	r, w := blockingPipe(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	argv := waitHelper.Argv()
-	p, err := vspawn.Start(ctx, program(argv), argv, &vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: r}, {Child: 2, Parent: vspawn.FD(2)}}})
+	p, err := vspawn.Start(ctx, program(argv), argv,
+		&vspawn.Attr{Files: []vspawn.File{{Child: 0, Parent: r}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -110,6 +110,12 @@ func (b *batch) inode(fd int, path string) func() inode {
 // read asks by do, which makes system calls of the process that s is to tell of.
 func (s *state) read(do func(...*tiny.Call) error) {
 	b := &batch{do: do}
+	s.readProcess(b)
+	s.readFiles(b)
+}
+
+// readProcess asks for all that is not a file.
+func (s *state) readProcess(b *batch) {
 	var groups [256]uint32
 	var dir [unix.PathMax]byte
 	var ids [2][3]uint32
@@ -133,7 +139,8 @@ func (s *state) read(do func(...*tiny.Call) error) {
 	nice, ioPriority := b.call(unix.SYS_GETPRIORITY, unix.PRIO_PROCESS, 0), b.call(unix.SYS_IOPRIO_GET, whoProcess, 0)
 	b.call(unix.SYS_SCHED_GETATTR, 0, bytesOf(&s.Scheduling.Attr), unix.SizeofSchedAttr, 0)
 	b.call(unix.SYS_SCHED_GETAFFINITY, 0, len(s.Scheduling.Affinity)*8, bytesOf(&s.Scheduling.Affinity))
-	b.call(unix.SYS_PRCTL, unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_GET, 0, unix.PR_SCHED_CORE_SCOPE_THREAD, bytesOf(&s.Scheduling.Cookie))
+	b.call(unix.SYS_PRCTL, unix.PR_SCHED_CORE, unix.PR_SCHED_CORE_GET, 0, unix.PR_SCHED_CORE_SCOPE_THREAD,
+		bytesOf(&s.Scheduling.Cookie))
 	slack := b.call(unix.SYS_PRCTL, unix.PR_GET_TIMERSLACK)
 	const ask = 0xffffffff
 	personality := b.call(unix.SYS_PERSONALITY, ask)
@@ -162,8 +169,11 @@ func (s *state) read(do func(...*tiny.Call) error) {
 		s.Dir = unix.ByteSliceToString(dir[:])
 	}
 	s.Root = root()
+}
 
-	// The table of descriptors as it was given, before anything is opened.
+// readFiles asks for the descriptors, and for what is told by files. It begins with
+// the table of descriptors as it was given, before anything is opened.
+func (s *state) readFiles(b *batch) {
 	polled := make([]unix.PollFd, min(scanned, s.Limits[unix.RLIMIT_NOFILE].Cur))
 	for i := range polled {
 		polled[i].Fd = int32(i)

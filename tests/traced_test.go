@@ -280,7 +280,8 @@ var tracedOtherHelper = helper.New("traced-other", func(argv []string) int {
 			return 1
 		}
 	}
-	if left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil); left != unix.ECHILD {
+	left := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil)
+	if left != unix.ECHILD {
 		fmt.Fprintln(os.Stderr, "a child is left:", left)
 		return 1
 	}

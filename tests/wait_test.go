@@ -24,7 +24,8 @@ import (
 // What a child has used is told with its end.
 func TestRusage(t *testing.T) {
 	r, w := blockingPipe(t)
-	p, err := start(t, spinHelper.Argv(), &vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
+	p, err := start(t, spinHelper.Argv(),
+		&vspawn.Attr{Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +159,8 @@ func TestEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := wait(t, p, fmt.Sprintf("exit status %d", status))
-			if !s.Exited() || s.Signaled() || s.Stopped() || s.Continued() || s.ExitCode() != int(status) || s.Success() != (status == 0) || s.Signal() != -1 || s.Pid() != p.Pid() {
+			if !s.Exited() || s.Signaled() || s.Stopped() || s.Continued() || s.ExitCode() != int(status) ||
+				s.Success() != (status == 0) || s.Signal() != -1 || s.Pid() != p.Pid() {
 				t.Errorf("its parts contradict %v", s)
 			}
 		})
@@ -181,7 +183,8 @@ func TestEnds(t *testing.T) {
 		if err := unix.Getrlimit(unix.RLIMIT_CORE, &l); err != nil || l.Max < 1<<20 {
 			t.Skip("RLIMIT_CORE forbids cores: ", l, err)
 		}
-		attr := &vspawn.Attr{Dir: t.TempDir(), Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE, Soft: 1 << 20, Hard: l.Max}}}
+		attr := &vspawn.Attr{Dir: t.TempDir(),
+			Rlimits: []vspawn.Rlimit{{Resource: unix.RLIMIT_CORE, Soft: 1 << 20, Hard: l.Max}}}
 		p := killed(t, unix.SIGABRT, attr)
 		if s := wait(t, p, "signal: aborted (core dumped)"); !s.CoreDump() {
 			t.Error("CoreDump is false")

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"syscall"
+	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -252,4 +253,25 @@ func startInCgroup() error {
 	}
 	defer f.Close()
 	return startByVspawn(context.Background(), &vspawn.Attr{Cgroup: f})
+}
+
+// Each attribute is in one of the ways, or there is a reason why it need not be.
+func TestEveryAttributeHasAWay(t *testing.T) {
+	others := map[string]string{
+		"TTY": "startOnTerminal", "ControllingTTY": "startOnTerminal", "Foreground": "startOnTerminal",
+		"Cgroup": "startInCgroup",
+		"DirFD":  "startByDescriptor", "ExecFD": "startByDescriptor",
+		"Setns": "startInOthers", "Unshareflags": "startInOthers",
+		"AllowSetgroups": "the parent alone heeds it, in what it writes",
+		"PivotRoot":      "a step like those of Mounts, and it needs a root to go to",
+		"Ptrace":         "the tracer would be the process that is watched",
+		"StartStopped":   "nobody would wake it",
+	}
+	v := reflect.TypeFor[vspawn.Attr]()
+	for i := range v.NumField() {
+		field := v.Field(i).Name
+		if inWays[field] == (others[field] != "") {
+			t.Errorf("Attr.%s: in a row of ways: %v, and elsewhere: %q", field, inWays[field], others[field])
+		}
+	}
 }

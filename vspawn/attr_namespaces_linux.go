@@ -45,7 +45,8 @@ func (c *compiler) setns(field string, n namespace) {
 	by := numbered(n.fd)
 	if n.pid != 0 {
 		c.plan.byPid = field
-		c.op(op{field: field, call: sysPidfdOpen, args: []arg{c.int(field, n.pid, "a pid"), dec(0)}, out: arg{kind: argNext}, object: n})
+		c.op(op{field: field, call: sysPidfdOpen, args: []arg{c.int(field, n.pid, "a pid"), dec(0)},
+			out: arg{kind: argNext}, object: n})
 		by = arg{kind: argResult}
 	} else if c.changesNamespaces() {
 		n = n.known() // so that the kernel takes no other for it

@@ -71,14 +71,7 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	soon(t, "the flag, when the other has gone", back)
 
 	helper.SkipEmulated(t, "memory that a child of vfork shares")
-	found, err := probe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	as := *found
-	as.LoneCoreDump = true // so that no other flag than d has ours off
-	features.found.Store(&as)
-	defer features.found.Store(found)
+	haveLoneCoreDump(t) // so that no other flag than d has ours off
 	looked := 0
 	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // any that d does not know
 		looked++
@@ -96,6 +89,20 @@ func TestDumpableBesideForkExec(t *testing.T) {
 	if _, err := p.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// haveLoneCoreDump has the library believe, for the length of the test, that the kernel
+// has LoneCoreDump.
+func haveLoneCoreDump(t *testing.T) {
+	t.Helper()
+	found, err := probe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	as := *found
+	as.LoneCoreDump = true
+	features.found.Store(&as)
+	t.Cleanup(func() { features.found.Store(found) })
 }
 
 // SetDumpable lets nobody at the memory that a child of os/exec's shares.

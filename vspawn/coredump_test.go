@@ -40,7 +40,8 @@ func TestCoreDumpSparesParent(t *testing.T) {
 	controls := []string{"SIGQUIT before Setsid", "SIGABRT behind the mask", "RLIMIT_FSIZE before Groups",
 		"a filter that ends it at execve", "a filter that refuses 4 ways out", "RLIMIT_CPU"}
 	t.Run(realTimeLimit, func(t *testing.T) {
-		p, err := Start(t.Context(), exits(t, 0)[0], exits(t, 0), &Attr{Scheduler: &Scheduler{Policy: unix.SCHED_FIFO, Priority: 1}})
+		p, err := Start(t.Context(), exits(t, 0)[0], exits(t, 0),
+			&Attr{Scheduler: &Scheduler{Policy: unix.SCHED_FIFO, Priority: 1}})
 		if errors.Is(err, unix.EPERM) {
 			t.Skip("no real-time policy for us: ", err)
 		}
@@ -121,7 +122,8 @@ const notAllowed = 42
 
 var modest = helper.New("modest", func(args []string) int {
 	if os.Geteuid() == 0 {
-		if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(1000, 1000, 1000), syscall.Setresuid(1000, 1000, 1000)); err != nil {
+		if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(1000, 1000, 1000),
+			syscall.Setresuid(1000, 1000, 1000)); err != nil {
 			fmt.Print(err)
 			return notAllowed
 		}

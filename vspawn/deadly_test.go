@@ -79,8 +79,10 @@ func deadlies() []deadly {
 		panic(err)
 	}
 	const size, times = 1 << 16, 1024
-	vector := slices.Repeat([]uint64{uint64(scratch.bytes(make([]byte, size))), size}, times) // struct iovec, the same memory again and again
-	long := Syscall{Before: "Seccomp", Name: "readv", Nr: unix.SYS_READV, Args: [6]uintptr{uintptr(zero), scratch.words64(vector), times}, Tolerate: true}
+	// struct iovec, the same memory again and again
+	vector := slices.Repeat([]uint64{uint64(scratch.bytes(make([]byte, size))), size}, times)
+	long := Syscall{Before: "Seccomp", Name: "readv", Nr: unix.SYS_READV,
+		Args: [6]uintptr{uintptr(zero), scratch.words64(vector), times}, Tolerate: true}
 	add(deadly{name: "RLIMIT_CPU", attr: &Attr{Rlimits: []Rlimit{{Resource: unix.RLIMIT_CPU, Soft: 1, Hard: 60}},
 		Syscalls: slices.Repeat([]Syscall{long}, 3000)}})
 	add(deadly{name: realTimeLimit, root: true, attr: &Attr{Scheduler: &Scheduler{Policy: unix.SCHED_FIFO, Priority: 1},
@@ -193,7 +195,8 @@ func calls(attr *Attr) (list []uint32) {
 func filter(ret uint32, calls ...uint32) []BPF {
 	f := []BPF{{Op: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}}
 	for _, nr := range calls {
-		f = append(f, BPF{Op: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1}, BPF{Op: unix.BPF_RET | unix.BPF_K, K: ret})
+		f = append(f, BPF{Op: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: nr, Jf: 1},
+			BPF{Op: unix.BPF_RET | unix.BPF_K, K: ret})
 	}
 	return append(f, BPF{Op: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
 }

@@ -52,7 +52,8 @@ func TestDescriptorsRefused(t *testing.T) {
 			}
 		}
 	}
-	for _, attr := range []Attr{{Files: []File{{Child: 1}}}, {Files: []File{{}}}, {Setns: []Namespace{{}}}, {Setns: []Namespace{{Flags: unix.CLONE_NEWNET}}}} {
+	for _, attr := range []Attr{{Files: []File{{Child: 1}}}, {Files: []File{{}}}, {Setns: []Namespace{{}}},
+		{Setns: []Namespace{{Flags: unix.CLONE_NEWNET}}}} {
 		var refused *AttrError
 		if _, err := Compile("/x", nil, &attr); !errors.As(err, &refused) {
 			t.Errorf("%+v: got %v", attr, err)
@@ -80,7 +81,8 @@ func TestDescriptorsClosed(t *testing.T) {
 		}
 		p, err := plan.Start(t.Context())
 		var e *Error
-		if p != nil || !errors.As(err, &e) || e.Field != x.field || e.Step != x.call || e.Object != "/" || e.Err != os.ErrClosed {
+		if p != nil || !errors.As(err, &e) || e.Field != x.field || e.Step != x.call || e.Object != "/" ||
+			e.Err != os.ErrClosed {
 			t.Errorf("%s: got %v", x.field, err)
 		}
 		another.Close()
@@ -161,7 +163,8 @@ func TestDescriptorOfConnection(t *testing.T) {
 		f.Close()
 		defer ends[i].Close()
 	}
-	p := startHelper(t, &Attr{Files: []File{{Child: 0, Parent: ends[0].(*net.UnixConn)}, {Child: 1, Parent: ends[0].(*net.UnixConn)}}}, cat)
+	p := startHelper(t, &Attr{Files: []File{
+		{Child: 0, Parent: ends[0].(*net.UnixConn)}, {Child: 1, Parent: ends[0].(*net.UnixConn)}}}, cat)
 	ends[0].Close()
 	const text = "through the child"
 	if _, err := io.WriteString(ends[1], text); err != nil {

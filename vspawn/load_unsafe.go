@@ -236,12 +236,14 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report 
 	prog.Restore = asm.Step{Nr: unix.SYS_RT_SIGPROCMASK, Args: [6]uintptr{unix.SIG_SETMASK, mask, 0, sigsetSize}}
 	prog.Report = asm.Step{Nr: asm.Ignore}
 	if report >= 0 {
-		prog.Report = asm.Step{Nr: unix.SYS_WRITE, Args: [6]uintptr{uintptr(report), uintptr(unsafe.Pointer(&prog.Failed)), reportSize}}
+		prog.Report = asm.Step{Nr: unix.SYS_WRITE,
+			Args: [6]uintptr{uintptr(report), uintptr(unsafe.Pointer(&prog.Failed)), reportSize}}
 	}
 	pid, pidfd := uintptr(unsafe.Pointer(&prog.Pid)), uintptr(unsafe.Pointer(&prog.Pidfd))
 	if f.Clone3 {
 		prog.Clone = asm.CloneArgs{Flags: l.flags, Pidfd: uint64(pidfd), ParentTid: uint64(pid), Cgroup: uint64(p.cgroup)}
-		prog.Create = asm.Step{Nr: unix.SYS_CLONE3, Args: [6]uintptr{uintptr(unsafe.Pointer(&prog.Clone)), unsafe.Sizeof(prog.Clone)}}
+		prog.Create = asm.Step{Nr: unix.SYS_CLONE3,
+			Args: [6]uintptr{uintptr(unsafe.Pointer(&prog.Clone)), unsafe.Sizeof(prog.Clone)}}
 	} else {
 		prog.Create = asm.Step{Nr: unix.SYS_CLONE, Args: [6]uintptr{uintptr(l.flags), 0, pid}}
 	}

@@ -87,7 +87,8 @@ func (p *Plan) For(path string, argv, env []string) (*Plan, error) {
 	if env == nil {
 		env = os.Environ()
 	}
-	if err := cmp.Or(checkProgram(path, argv), checkString("path", path), checkStrings("argv", argv), checkStrings("Env", env)); err != nil {
+	if err := cmp.Or(checkProgram(path, argv), checkString("path", path), checkStrings("argv", argv),
+		checkStrings("Env", env)); err != nil {
 		return nil, err
 	}
 	q := &Plan{compiled: p.compiled, own: command{path, argv, env}}

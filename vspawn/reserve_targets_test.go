@@ -110,7 +110,8 @@ func inChild(t *testing.T, table map[int]int) {
 	}
 	defer r.Close()
 	w = high(t, w, 100)
-	p := startHelper(t, &Attr{Files: append(filesOf(table), File{Child: 1, Parent: w}, File{Child: 2, Parent: FD(2)})}, list)
+	p := startHelper(t, &Attr{Files: append(filesOf(table),
+		File{Child: 1, Parent: w}, File{Child: 2, Parent: FD(2)})}, list)
 	w.Close()
 	got := map[int]string{}
 	for lines := bufio.NewScanner(r); lines.Scan(); {

@@ -66,7 +66,8 @@ func TestReserve(t *testing.T) {
 			}
 			in, outW = high(t, in, 100), high(t, outW, 100)
 			argv := cat.Argv()
-			plan, err := Compile(argv[0], argv, &Attr{Files: []File{{Child: 0, Parent: in}, {Child: 1, Parent: outW}, {Child: 2, Parent: FD(2)}}})
+			plan, err := Compile(argv[0], argv,
+				&Attr{Files: []File{{Child: 0, Parent: in}, {Child: 1, Parent: outW}, {Child: 2, Parent: FD(2)}}})
 			if err != nil {
 				t.Error(err)
 				return
@@ -114,7 +115,8 @@ func TestReserve(t *testing.T) {
 func BenchmarkDescriptors(b *testing.B) {
 	const room = 100
 	many := 100_000
-	if unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(many + room), Max: max(uint64(many+room), nofileMax(b))}) != nil {
+	if unix.Setrlimit(unix.RLIMIT_NOFILE,
+		&unix.Rlimit{Cur: uint64(many + room), Max: max(uint64(many+room), nofileMax(b))}) != nil {
 		many = int(nofileMax(b)) - room // without CAP_SYS_RESOURCE
 	}
 	reserve(b, 3)

@@ -115,7 +115,8 @@ func TestLesserKernels(t *testing.T) {
 
 			_, err = Start(t.Context(), "/", nil, &Attr{Dir: "/no/such"})
 			var failed *Error
-			if !errors.As(err, &failed) || failed.Step != "chdir" || failed.Field != "Dir" || failed.Object != "/no/such" || failed.Err != unix.ENOENT {
+			if !errors.As(err, &failed) || failed.Step != "chdir" || failed.Field != "Dir" || failed.Object != "/no/such" ||
+				failed.Err != unix.ENOENT {
 				t.Errorf("got %#v", err)
 			}
 		})

@@ -42,7 +42,8 @@ func traceIt(t *testing.T, p *Process) (end func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tracer := startHelper(t, &Attr{Files: []File{{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: FD(2)}}}, tracing, strconv.Itoa(p.Pid()))
+	tracer := startHelper(t, &Attr{Files: []File{
+		{Child: 0, Parent: inR}, {Child: 1, Parent: outW}, {Child: 2, Parent: FD(2)}}}, tracing, strconv.Itoa(p.Pid()))
 	inR.Close()
 	outW.Close()
 	end = sync.OnceFunc(func() {

@@ -44,7 +44,8 @@ func TestWaitForEnded(t *testing.T) {
 	for _, k := range lesserKernels {
 		withFeatures(t, k.name, k.change, func(t *testing.T) {
 			p := startArgv(t, nil, exits(t, 7))
-			if err := ignoringEINTR(func() error { return unix.Waitid(unix.P_PID, p.Pid(), nil, unix.WEXITED|unix.WNOWAIT, nil) }); err != nil {
+			ended := func() error { return unix.Waitid(unix.P_PID, p.Pid(), nil, unix.WEXITED|unix.WNOWAIT, nil) }
+			if err := ignoringEINTR(ended); err != nil {
 				t.Error(err)
 			}
 			for range 2 {

@@ -127,7 +127,8 @@ func TestClosed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(high)
-	for _, attr := range []*vspawn.Attr{nil, {Umask: vspawn.Ptr(0)}, {InheritFiles: true, Files: []vspawn.File{{Child: 78, Parent: vspawn.FD(2)}}}} {
+	for _, attr := range []*vspawn.Attr{nil, {Umask: vspawn.Ptr(0)},
+		{InheritFiles: true, Files: []vspawn.File{{Child: 78, Parent: vspawn.FD(2)}}}} {
 		argv, puppet := tiny.Argv(t), tiny.New(t)
 		cmd := Command(argv[0], argv[1:]...)
 		cmd.Stdin, cmd.ExtraFiles, cmd.Attr = gone, extra(puppet), attr

@@ -30,7 +30,8 @@ var comparer = helper.New("comparer", func(args []string) int {
 	}
 	runtime.LockOSThread() // for PTRACE and PDEATHSIG
 	if t.UID != 0 {
-		if err := errors.Join(syscall.Setgroups(nil), syscall.Setresgid(t.UID, t.UID, t.UID), syscall.Setresuid(t.UID, t.UID, t.UID),
+		if err := errors.Join(syscall.Setgroups(nil),
+			syscall.Setresgid(t.UID, t.UID, t.UID), syscall.Setresuid(t.UID, t.UID, t.UID),
 			unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)); err != nil {
 			panic(err)
 		}

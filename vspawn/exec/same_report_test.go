@@ -39,7 +39,8 @@ func explain(err error) string {
 			}
 		}
 	}
-	for _, target := range []error{fs.ErrNotExist, fs.ErrPermission, os.ErrProcessDone, ErrWaitDelay, ErrDot, ErrNotFound, context.Canceled} {
+	for _, target := range []error{fs.ErrNotExist, fs.ErrPermission, os.ErrProcessDone, ErrWaitDelay, ErrDot, ErrNotFound,
+		context.Canceled} {
 		if errors.Is(err, target) {
 			text += fmt.Sprintf(" is %q", target)
 		}

@@ -96,7 +96,8 @@ var ioSettings = []setting{
 	}),
 	run("copies", func(_ *task, p pack, r *report) {
 		argv := cat.Argv()
-		for _, stdin := range []io.Reader{strings.NewReader("hello"), broken{errBroken}, strings.NewReader(strings.Repeat("x", 1<<20))} {
+		for _, stdin := range []io.Reader{strings.NewReader("hello"), broken{errBroken},
+			strings.NewReader(strings.Repeat("x", 1<<20))} {
 			c := p.command(argv[0], argv[1:]...)
 			var out bytes.Buffer
 			set(c, "Stdin", stdin)

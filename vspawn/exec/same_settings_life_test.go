@@ -198,7 +198,8 @@ var lifeSettings = []setting{
 			return
 		}
 		for _, path := range []string{t.Exit[0], "/not/here", "\x00"} {
-			for _, sys := range []syscall.SysProcAttr{{}, {Setctty: true, Ctty: 100}, {UseCgroupFD: true, CgroupFD: -1}, {Chroot: "/not/here"}} {
+			for _, sys := range []syscall.SysProcAttr{{}, {Setctty: true, Ctty: 100}, {UseCgroupFD: true, CgroupFD: -1},
+				{Chroot: "/not/here"}} {
 				fd := -7
 				sys.PidFD = &fd
 				c := p.command(t.Exit[0])

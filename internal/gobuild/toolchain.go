@@ -64,7 +64,8 @@ func (t *Toolchain) TestsForDebugger(ctx context.Context, noInline bool, package
 	return t.tests(ctx, noInline, reproducible, "-symbols", packages)
 }
 
-func (t *Toolchain) tests(ctx context.Context, noInline bool, flags []string, kind string, packages []string) ([]Binary, error) {
+func (t *Toolchain) tests(ctx context.Context, noInline bool, flags []string, kind string,
+	packages []string) ([]Binary, error) {
 	pkgs, err := t.List(ctx, packages)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,8 @@ func (t *Toolchain) Compiler() string {
 // compile runs one go command for all of bins, whose Path is a file name at
 // first, and leaves them in the directory called variant. The go command sees for
 // itself which of them are up to date.
-func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, flags []string, command ...string) ([]Binary, error) {
+func (t *Toolchain) compile(ctx context.Context, bins []Binary, variant string, flags []string,
+	command ...string) ([]Binary, error) {
 	dir, err := t.Cache("bin", variant)
 	if err != nil {
 		return nil, usage.Errorf("%w", err)

@@ -101,7 +101,8 @@ func unpack(cmd *exec.Cmd, what string) error {
 	}
 	said := stderr.String()
 	err = fmt.Errorf("%s: %s: %w: %s", what, filepath.Base(cmd.Path), err, firstLine(said))
-	for _, local := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EIO, syscall.ENOMEM} {
+	for _, local := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EROFS, syscall.EIO,
+		syscall.ENOMEM} {
 		if strings.Contains(strings.ToLower(said), local.Error()) {
 			return err
 		}

@@ -34,7 +34,8 @@ const slowQEMU = 7
 //
 // Where the package's name depends on the release, pkg holds all of them, newest
 // first, separated by "|".
-func (s *Store) Emulator(ctx context.Context, program, pkg string, fresh bool, report func(phase, detail string)) (path string, err error) {
+func (s *Store) Emulator(ctx context.Context, program, pkg string, fresh bool,
+	report func(phase, detail string)) (path string, err error) {
 	major, err := majorVersion(ctx, program)
 	if err != nil || major > slowQEMU {
 		return program, err

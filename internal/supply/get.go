@@ -111,7 +111,8 @@ type NotServed struct{ text string }
 func (n *NotServed) Error() string { return n.text }
 
 // from returns what one suite has, and puts it into the cache, whole or not at all.
-func (s *Store) from(ctx context.Context, spec Spec, suite Suite, fresh bool, reasons map[string]string, report reporter) (Kernel, error) {
+func (s *Store) from(ctx context.Context, spec Spec, suite Suite, fresh bool, reasons map[string]string,
+	report reporter) (Kernel, error) {
 	about, entry := spec.about(), spec.entry(suite.Name)
 	unlock, err := host.LockDir(ctx, s.path("locks", entry), func() {
 		report(fmt.Sprintf("waiting for another run to have its %s of %s", about.kind, suite.Name), "")
@@ -132,12 +133,7 @@ func (s *Store) from(ctx context.Context, spec Spec, suite Suite, fresh bool, re
 	// Those that another spec asked for stay, or the two would replace each
 	// other's. The record may be there without the entry being whole.
 	known, _ := s.readRecord(spec, suite.Name)
-	modules := slices.Clone(about.modules)
-	for _, m := range known.Asked {
-		if !slices.Contains(modules, m) {
-			modules = append(modules, m)
-		}
-	}
+	modules := union(about.modules, known.Asked)
 	f, err := spec.find(ctx, a, modules)
 	if err != nil {
 		return Kernel{}, err
@@ -164,13 +160,8 @@ func (s *Store) from(ctx context.Context, spec Spec, suite Suite, fresh bool, re
 	if err := os.Mkdir(j.dir, 0o755); err != nil {
 		return Kernel{}, err
 	}
-	for _, d := range f.debs {
-		report(fmt.Sprintf("fetching %s of %s", d.name, suite.Name), "")
-		file, err := a.fetch(ctx, dir, d, report)
-		if err != nil {
-			return Kernel{}, err
-		}
-		j.debs = append(j.debs, file)
+	if j.debs, err = a.fetchAll(ctx, dir, f.debs, suite, report); err != nil {
+		return Kernel{}, err
 	}
 	if err := os.MkdirAll(filepath.Dir(place), 0o755); err != nil {
 		return Kernel{}, usage.Errorf("cache directory: %w", err)
@@ -197,6 +188,31 @@ func (s *Store) from(ctx context.Context, spec Spec, suite Suite, fresh bool, re
 		got.Replaced = before
 	}
 	return got.Kernel, nil
+}
+
+// union is what is in one of the lists, in their order.
+func union(a, b []string) []string {
+	all := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// fetchAll downloads packages of a suite, each into a new directory below dir.
+func (a *apt) fetchAll(ctx context.Context, dir string, debs []deb, suite Suite, report reporter) ([]string, error) {
+	var files []string
+	for _, d := range debs {
+		report(fmt.Sprintf("fetching %s of %s", d.name, suite.Name), "")
+		file, err := a.fetch(ctx, dir, d, report)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, file)
+	}
+	return files, nil
 }
 
 // fetch downloads a package, into a new directory below dir.

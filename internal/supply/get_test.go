@@ -607,7 +607,8 @@ func TestChangedKernelIsFetched(t *testing.T) {
 		t.Fatal(err)
 	}
 	noAPT(t)
-	if _, err := s.Get(t.Context(), p, false, func(string, string) {}); !usage.Is(err) || !strings.Contains(err.Error(), "apt-get (Debian package apt)") {
+	if _, err := s.Get(t.Context(), p, false, func(string, string) {}); !usage.Is(err) ||
+		!strings.Contains(err.Error(), "apt-get (Debian package apt)") {
 		t.Errorf("error: %v", err)
 	}
 }
@@ -633,7 +634,8 @@ func TestFresh(t *testing.T) {
 	// One that is cached is of no use to who wants another series.
 	other := p
 	other.Suites = []Suite{{"trixie", "6.18"}}
-	if _, err := s.Get(t.Context(), other, false, func(string, string) {}); err == nil || !strings.Contains(err.Error(), "it has 6.12.5-1, not 6.18") {
+	if _, err := s.Get(t.Context(), other, false, func(string, string) {}); err == nil ||
+		!strings.Contains(err.Error(), "it has 6.12.5-1, not 6.18") {
 		t.Errorf("error: %v", err)
 	}
 	m.forget("trixie")
@@ -687,12 +689,14 @@ func TestModules(t *testing.T) {
 		check := func(want ...string) {
 			t.Helper()
 			k, _ := mustGet(t, s, p, false)
-			if k.File != base || len(k.Modules) != len(want)/2 || len(k.ModuleFiles) != len(k.Modules) || len(k.ModuleSHA256) != len(k.Modules) {
+			if k.File != base || len(k.Modules) != len(want)/2 || len(k.ModuleFiles) != len(k.Modules) ||
+				len(k.ModuleSHA256) != len(k.Modules) {
 				t.Fatalf("%+v", k)
 			}
 			for i, file := range k.Modules {
 				text, err := os.ReadFile(file)
-				if err != nil || !filepath.IsAbs(file) || filepath.Base(file) != want[2*i] || k.ModuleFiles[i] != want[2*i] || string(text) != want[2*i+1] {
+				if err != nil || !filepath.IsAbs(file) || filepath.Base(file) != want[2*i] || k.ModuleFiles[i] != want[2*i] ||
+					string(text) != want[2*i+1] {
 					t.Errorf("%s holds %q, %v; want %s", file, text, err, want[2*i])
 				}
 			}

@@ -467,7 +467,8 @@ func leftovers(t *testing.T, s *Store) []string {
 func processesWith(text string) (found []string) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, name := range all {
-		if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte(text)) && path.Dir(name) != fmt.Sprintf("/proc/%d", os.Getpid()) {
+		if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte(text)) &&
+			path.Dir(name) != fmt.Sprintf("/proc/%d", os.Getpid()) {
 			found = append(found, string(bytes.ReplaceAll(b, []byte{0}, []byte(" "))))
 		}
 	}

@@ -114,17 +114,7 @@ func TestPrune(t *testing.T) {
 	s.asked = map[string]bool{"emulators/bookworm/qemu-a": true}
 	check("emulators/bookworm/qemu-b", "emulators/bookworm/qemu-c", "emulators/bullseye/qemu-a")
 	check()
-	var left []string
-	for _, pattern := range []string{"kernels/*", "kernels/.*", "emulators/*/*", "work/*", "locks/*/*"} {
-		found, err := filepath.Glob(s.path(pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, name := range found {
-			rel, _ := filepath.Rel(s.Dir, name)
-			left = append(left, rel)
-		}
-	}
+	left := entries(t, s)
 	want := []string{keep.entry("trixie"), keep.entry("forky"), built.entry("trixie"), built.entry("trixie") + ".log",
 		spec("s390x").entry("sid"), "emulators/bookworm/qemu-a", "work/ours",
 		"locks/" + "work/.lock", "locks/" + spec("s390x").entry("sid"), "locks/emulators/bookworm"}
@@ -133,6 +123,22 @@ func TestPrune(t *testing.T) {
 	if !slices.Equal(left, want) {
 		t.Errorf("left %q, want %q", left, want)
 	}
+}
+
+// entries are what a store has.
+func entries(t *testing.T, s *Store) (names []string) {
+	t.Helper()
+	for _, pattern := range []string{"kernels/*", "kernels/.*", "emulators/*/*", "work/*", "locks/*/*"} {
+		found, err := filepath.Glob(s.path(pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range found {
+			rel, _ := filepath.Rel(s.Dir, name)
+			names = append(names, rel)
+		}
+	}
+	return names
 }
 
 func TestPruneNothing(t *testing.T) {

@@ -65,7 +65,8 @@ func TestPuppet(t *testing.T) {
 		if err := p.Do(pid, mkdir, getcwd, missing); err != nil {
 			t.Fatal(err)
 		}
-		if pid.Result != cmd.Process.Pid || mkdir.Result != 0 || missing.Err() != unix.ENOENT || unix.ByteSliceToString(dir) != "/proc" {
+		if pid.Result != cmd.Process.Pid || mkdir.Result != 0 || missing.Err() != unix.ENOENT ||
+			unix.ByteSliceToString(dir) != "/proc" {
 			t.Errorf("pid %d, chdir %d and %v, directory %q", pid.Result, mkdir.Result, missing.Err(), unix.ByteSliceToString(dir))
 		}
 	}

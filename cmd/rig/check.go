@@ -23,6 +23,10 @@ const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.7.0"
 // all are the packages of the workspace. "./..." would be those of one module.
 const all = "work"
 
+// patience is for what hangs: the go command's own ten minutes end tests that are only
+// slow, as those of the rig are on a busy machine.
+const patience = "-timeout=1h"
+
 // library are the packages that others import: they must compile everywhere.
 var library = []string{"./asm", "./vspawn", "./vspawn/exec"}
 
@@ -54,15 +58,15 @@ func checkSteps(sources, platforms, missing []string) []step {
 		})
 	}
 	steps = append(steps,
-		step{name: "test", env: missing, args: []string{"go", "test", all}},
+		step{name: "test", env: missing, args: []string{"go", "test", patience, all}},
 		step{name: "os/exec's own tests", args: []string{"go", "run", "./tests/osexec", "os/exec"}},
-		step{name: "test with the race detector", tool: "gcc", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", "-race"}, guests...)},
+		step{name: "test with the race detector", tool: "gcc", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", patience, "-race"}, guests...)},
 	)
 	if runtime.GOARCH == "amd64" && !arch.Of("386").Stubs { // whose kernels run an architecture that vspawn has nothing for
 		steps = append(steps, step{
 			name: "test of vspawn/exec as os/exec",
 			env:  []string{"GOARCH=386", "CGO_ENABLED=0"},
-			args: []string{"go", "test", "./vspawn/exec"},
+			args: []string{"go", "test", patience, "./vspawn/exec"},
 		})
 	}
 	for _, a := range emulated() {
@@ -72,7 +76,7 @@ func checkSteps(sources, platforms, missing []string) []step {
 			// GLib before 2.76 keeps blocks under locks that a fork may find
 			// taken, and qemu makes a fork of every vfork.
 			env:  []string{"GOARCH=" + a.GOARCH, "CGO_ENABLED=0", "G_SLICE=always-malloc"},
-			args: append([]string{"go", "test", "-exec", a.User()}, guests...),
+			args: append([]string{"go", "test", patience, "-exec", a.User()}, guests...),
 		})
 	}
 	return steps

@@ -25,13 +25,13 @@ func TestCheckSteps(t *testing.T) {
 		"go vet work",
 		"GOOS=linux GOARCH=s390x CGO_ENABLED=0 go vet ./asm ./vspawn ./vspawn/exec",
 		"GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./asm ./vspawn ./vspawn/exec",
-		"MISSING=x go test work",
+		"MISSING=x go test -timeout=1h work",
 		"go run ./tests/osexec os/exec",
-		"CGO_ENABLED=1 go test -race ./asm ./vspawn ./vspawn/exec ./tests",
+		"CGO_ENABLED=1 go test -timeout=1h -race ./asm ./vspawn ./vspawn/exec ./tests",
 	}
 	for _, a := range arch.WithStubs() {
 		if a.GOARCH != runtime.GOARCH {
-			wanted = append(wanted, "GOARCH="+a.GOARCH+" CGO_ENABLED=0 G_SLICE=always-malloc go test -exec qemu-"+a.QEMU+
+			wanted = append(wanted, "GOARCH="+a.GOARCH+" CGO_ENABLED=0 G_SLICE=always-malloc go test -timeout=1h -exec qemu-"+a.QEMU+
 				" ./asm ./vspawn ./vspawn/exec ./tests")
 		}
 	}

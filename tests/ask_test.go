@@ -30,7 +30,7 @@ func TestAskInSandbox(t *testing.T) {
 	helper.SkipEmulated(t, "seccomp")
 	needUserNamespaces(t)
 	for name, nr := range map[string]int{"pidfd_open": unix.SYS_PIDFD_OPEN, "epoll_ctl": unix.SYS_EPOLL_CTL,
-		"shutdown": unix.SYS_SHUTDOWN, "socketpair": unix.SYS_SOCKETPAIR} {
+		"shutdown": unix.SYS_SHUTDOWN, "sendto": unix.SYS_SENDTO, "socketpair": unix.SYS_SOCKETPAIR} {
 		t.Run(name, func(t *testing.T) {
 			if out, err := askingHelper.Command(name, strconv.Itoa(nr), tiny.Sleep(t)).Output(); err != nil {
 				t.Errorf("%v: %s", err, out)

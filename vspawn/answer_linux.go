@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"os"
@@ -56,7 +57,7 @@ func (a *answerer) run(in *instance) {
 					return err
 				}
 			}
-			if _, err := a.sock.Write(b[:]); err != nil {
+			if err := a.answer(b[:]); err != nil {
 				return a.failed("write", err)
 			}
 		}
@@ -82,7 +83,25 @@ func (a *answerer) failed(step string, err error) error {
 			return nil
 		}
 	}
-	return &Error{Step: step, Field: a.plan.asksFor, Object: "the socket of a child's questions", Err: errors.Unwrap(err)}
+	if inner := errors.Unwrap(err); inner != nil {
+		err = inner
+	}
+	return &Error{Step: step, Field: a.plan.asksFor, Object: "the socket of a child's questions", Err: err}
+}
+
+// answer lets the child go on. If it is gone, the program is not to get a SIGPIPE for it,
+// as it would by Write if it asked for that signal.
+func (a *answerer) answer(b []byte) (err error) {
+	c, err := a.sock.SyscallConn()
+	if err != nil {
+		return err
+	}
+	over := c.Control(func(fd uintptr) {
+		if err = unix.Send(int(fd), b, unix.MSG_NOSIGNAL); err != nil && err != unix.EPIPE {
+			_, err = unix.Write(int(fd), b) // a sandbox may know nothing of sockets
+		}
+	})
+	return cmp.Or(over, err)
 }
 
 // finish ends run, also if no child ever asked.

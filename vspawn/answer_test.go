@@ -1,0 +1,41 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"os"
+	"os/signal"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+)
+
+// A child that has asked its parent, and has died since, is no SIGPIPE to a program
+// that has asked for that signal.
+func TestAnswerNobody(t *testing.T) {
+	helper.SkipEmulated(t, "child that asks")
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, unix.SIGPIPE)
+	defer signal.Stop(pipes)
+	l := noLinks
+	talk, err := newAnswerer(&Plan{compiled: &compiled{}}, &l, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unix.Write(l.sync, []byte("x")); err != nil {
+		t.Error(err)
+	}
+	l.close()
+	talk.run(nil)
+	if err := talk.finish(); err != nil {
+		t.Error(err)
+	}
+	select {
+	case s := <-pipes:
+		t.Error("got ", s)
+	case <-time.After(50 * time.Millisecond):
+	}
+}

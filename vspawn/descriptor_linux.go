@@ -17,14 +17,32 @@ type keptFile struct {
 }
 
 // number is a descriptor's, without a change to its file.
-func number(d Descriptor) (fd int, err error) {
-	if n, ok := d.(FD); ok {
-		return int(n), nil
+func number(d Descriptor) (int, error) {
+	switch d := d.(type) {
+	case FD:
+		return int(d), nil
+	case *os.File:
+		return fileNumber(d)
 	}
 	if v := reflect.ValueOf(d); v.Kind() == reflect.Pointer && v.IsNil() {
 		return -1, os.ErrInvalid // a connection would panic
 	}
+	fd := -1 // also for one that does not call back
 	conn, err := d.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(n uintptr) { fd = int(n) })
+	}
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// fileNumber is number for what is given most, which allocates nothing: each start
+// asks for it.
+func fileNumber(f *os.File) (int, error) {
+	fd := -1
+	conn, err := f.SyscallConn()
 	if err == nil {
 		err = conn.Control(func(n uintptr) { fd = int(n) })
 	}

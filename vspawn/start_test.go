@@ -170,24 +170,31 @@ func TestAllocations(t *testing.T) {
 	}
 	helper.SkipEmulated(t, "start without a report pipe")
 	argv := exits(t, 0)
-	plan, err := Compile(argv[0], argv, nil)
+	file, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := context.Background()
-	got := math.Inf(1)
-	for range 5 { // the best counts: the runtime's own are in it as well
-		got = min(got, testing.AllocsPerRun(20, func() {
-			p, err := plan.Start(ctx)
-			if err == nil {
-				_, err = p.Wait(ctx)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-		}))
-	}
-	if got > 2 {
-		t.Errorf("%v allocations, want 2", got)
+	defer file.Close()
+	for _, attr := range []*Attr{nil, {Files: []File{{Child: 0, Parent: file}, {Child: 1, Parent: file}}}} {
+		plan, err := Compile(argv[0], argv, attr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := context.Background()
+		got := math.Inf(1)
+		for range 5 { // the best counts: the runtime's own are in it as well
+			got = min(got, testing.AllocsPerRun(20, func() {
+				p, err := plan.Start(ctx)
+				if err == nil {
+					_, err = p.Wait(ctx)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+			}))
+		}
+		if got > 2 {
+			t.Errorf("%v allocations, want 2, with %+v", got, attr)
+		}
 	}
 }

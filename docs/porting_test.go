@@ -1,6 +1,7 @@
 package docs
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
 	"path"
@@ -94,6 +95,9 @@ func TestPortingIsAll(t *testing.T) {
 		text, err := os.ReadFile("../" + name)
 		if err != nil {
 			return err
+		}
+		if bytes.IndexByte(text, 0) >= 0 {
+			return nil // what a compiler has left here
 		}
 		if m := wanted.FindSubmatch(text); m != nil {
 			t.Errorf("%s names %s: it belongs in porting.md, if it can't do without", name, m[2])

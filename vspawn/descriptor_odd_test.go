@@ -71,7 +71,8 @@ func TestDescriptorChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	var e *Error
-	if _, err := plan.Start(t.Context()); !errors.As(err, &e) || e.Field != "Files[0]" || e.Err != os.ErrClosed || asked.Load() != 2 {
+	_, err = plan.Start(t.Context())
+	if !errors.As(err, &e) || e.Field != "Files[0]" || e.Err != os.ErrClosed || asked.Load() != 2 {
 		t.Errorf("got %v", err)
 	}
 }
@@ -85,7 +86,8 @@ func TestDescriptorClosedMeanwhile(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan, err := Compile(argv[0], argv, &Attr{DirFD: FD(openRoot(t)), Files: []File{{Child: 0, Parent: f}, {Child: 1, Parent: f}}})
+		plan, err := Compile(argv[0], argv, &Attr{DirFD: FD(openRoot(t)),
+			Files: []File{{Child: 0, Parent: f}, {Child: 1, Parent: f}}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -64,12 +64,20 @@ func TestDescriptorsRefused(t *testing.T) {
 // A file that is closed between Compile and Start is an error of the start, though
 // another has its number by then.
 func TestDescriptorsClosed(t *testing.T) {
+	features, err := Features()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range attrsWith(nil) {
 		f, err := os.Open("/")
 		if err != nil {
 			t.Fatal(err)
 		}
 		x := attrsWith(f)[i]
+		if x.field == "Cgroup" && !features.Clone3 { // of which the error is then
+			f.Close()
+			continue
+		}
 		plan, err := Compile(x.path, []string{"x"}, &x.attr)
 		if err != nil {
 			t.Fatal(err)

@@ -113,7 +113,10 @@ var unpolledMaps = helper.New("unpolled maps", func(args []string) int {
 
 // A descriptor that the child could not keep is told from one that was never open.
 func TestKeptDescriptorMissing(t *testing.T) {
-	in := &instance{ops: []*op{{call: sysWrite, args: []arg{{kind: argSpare, val: 70}}}, {call: sysWrite, args: []arg{dec(70)}}}}
+	in := &instance{ops: []*op{
+		{call: sysWrite, args: []arg{{kind: argSpare, val: 70}}},
+		{call: sysWrite, args: []arg{dec(70)}},
+	}}
 	in.prog.Steps = 8 // any but none
 	for i, want := range []bool{true, false} {
 		err := in.stepError(in.prog.Steps+uintptr(i)*reflect.TypeFor[asm.Step]().Size(), unix.EBADF)

@@ -27,6 +27,7 @@ func TestCheckSteps(t *testing.T) {
 		"GOOS=windows GOARCH=amd64 CGO_ENABLED=0 go vet ./asm ./vspawn ./vspawn/exec",
 		"MISSING=x go test -timeout=1h work",
 		"go run ./tests/osexec os/exec",
+		"GOARCH=s390x CGO_ENABLED=0 G_SLICE=always-malloc go test -timeout=1h -exec qemu-s390x ./vspawn/exec",
 		"CGO_ENABLED=1 go test -timeout=1h -race ./asm ./vspawn ./vspawn/exec ./tests",
 	}
 	for _, a := range arch.WithStubs() {

@@ -22,7 +22,7 @@ const (
 )
 
 // shortFiles are the folders, with all below them, whose files keep to maxFile.
-var shortFiles = []string{"qemu", "tests", "vspawn"}
+var shortFiles = []string{"asm", "qemu", "tests", "vspawn"}
 
 // Functions and lines stay short, tests' as well. The strings of a line don't count,
 // and the rows of a table may be as long as they are.

@@ -39,7 +39,8 @@ func TestImports(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if first, _, _ := strings.Cut(imported, "/"); strings.Contains(first, ".") && !slices.Contains(known, moduleOf(imported, dirs, known)) {
+				first, _, _ := strings.Cut(imported, "/")
+				if strings.Contains(first, ".") && !slices.Contains(known, moduleOf(imported, dirs, known)) {
 					t.Errorf("%s/%s imports %s, and %s/go.mod requires no module that has it", dir, name, imported, dir)
 				}
 			}

@@ -115,7 +115,7 @@ func init() {
 // KillCgroup kills all that is in a cgroup, and nothing else.
 func TestKillCgroup(t *testing.T) {
 	dir, _ := cgroup(t)
-	if err := vspawn.KillCgroup(int(dir.Fd())); errors.Is(err, unix.ENOENT) && !newEnough(5, 14) {
+	if err := vspawn.KillCgroup(dir); errors.Is(err, unix.ENOENT) && !newEnough(5, 14) {
 		t.Skip("the kernel has no cgroup.kill (Linux 5.14): ", err)
 	}
 	other := waiting(t, &vspawn.Attr{})
@@ -123,7 +123,7 @@ func TestKillCgroup(t *testing.T) {
 	for range 2 {
 		members = append(members, waiting(t, &vspawn.Attr{Cgroup: dir}))
 	}
-	if err := vspawn.KillCgroup(int(dir.Fd())); err != nil {
+	if err := vspawn.KillCgroup(dir); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range members {
@@ -134,7 +134,7 @@ func TestKillCgroup(t *testing.T) {
 	}
 	r, _ := blockingPipe(t)
 	var e *vspawn.Error
-	if err := vspawn.KillCgroup(int(r.Fd())); !errors.As(err, &e) || e.Step != "openat" || e.Object != "cgroup.kill" {
+	if err := vspawn.KillCgroup(r); !errors.As(err, &e) || e.Step != "openat" || e.Object != "cgroup.kill" {
 		t.Errorf("of a pipe: %v", err)
 	}
 }

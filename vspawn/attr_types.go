@@ -9,7 +9,7 @@ import (
 
 // A File gives the child a descriptor. What it copies has to stay open until
 // Start returns: a number that is closed and used again meanwhile gives the
-// child whatever has it then. One of a Parent that is an *os.File, and closed before
+// child whatever has it then. A Parent that is no [FD], and closed before
 // Start, is an error; so is a File without a source.
 type File struct {
 	Child  int        // its number in the child

@@ -131,3 +131,18 @@ func openRoot(t *testing.T) int {
 	t.Cleanup(func() { unix.Close(fd) })
 	return fd
 }
+
+// KillCgroup refuses what is no descriptor, too, before it kills anything.
+func TestKillCgroupWithoutNumber(t *testing.T) {
+	closed, err := os.Open("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	for _, d := range []Descriptor{nil, (*os.File)(nil), closed, FD(-1)} {
+		var e *Error
+		if err := KillCgroup(d); !errors.As(err, &e) || e.Step != "openat" || e.Object != "cgroup.kill" {
+			t.Errorf("%v: got %v", d, err)
+		}
+	}
+}

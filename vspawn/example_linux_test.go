@@ -142,7 +142,7 @@ func ExampleKillCgroup() {
 		log.Fatal(err)
 	}
 	timeout := p.WaitExit(ctx)
-	if err := vspawn.KillCgroup(int(dir.Fd())); err != nil {
+	if err := vspawn.KillCgroup(dir); err != nil {
 		log.Fatal(err)
 	}
 	state, err := p.Wait(context.Background())

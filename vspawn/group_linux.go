@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -53,8 +54,8 @@ func (p *Process) Pidfd() (int, error) {
 }
 
 // KillCgroup kills every process in a cgroup v2 and below it, forks under way
-// included (cgroup.kill, Linux 5.14). dir is a descriptor of its directory.
-func KillCgroup(dir int) error {
+// included (cgroup.kill, Linux 5.14). dir is its directory.
+func KillCgroup(dir Descriptor) error {
 	fail := func(step string, err error) error {
 		e := &Error{Step: step, Object: "cgroup.kill", Err: err}
 		if err == unix.ENOENT {
@@ -62,10 +63,18 @@ func KillCgroup(dir int) error {
 		}
 		return e
 	}
-	if !kernelInt(dir) {
+	if dir == nil {
 		return fail("openat", unix.EBADF)
 	}
-	fd, err := unix.Openat(dir, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	at, err := number(dir)
+	if err != nil {
+		return fail("openat", err)
+	}
+	if !kernelInt(at) {
+		return fail("openat", unix.EBADF)
+	}
+	fd, err := unix.Openat(at, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	runtime.KeepAlive(dir)
 	if err != nil {
 		return fail("openat", err)
 	}

@@ -60,7 +60,7 @@ func (*Process) Close() error { return nil }
 func (*Process) Pidfd() (int, error) { return -1, errUnsupported }
 
 // KillCgroup answers [errors.ErrUnsupported] on this system.
-func KillCgroup(dir int) error { return errUnsupported }
+func KillCgroup(dir Descriptor) error { return errUnsupported }
 
 // A Reaper can't be had on this system.
 type Reaper struct{ Orphan func(*State) }

@@ -68,7 +68,7 @@ func TestCompileRefusesWideNumbers(t *testing.T) {
 				t.Errorf("%#x in %s: got %v", over, x.field, err)
 			}
 		}
-		if err := KillCgroup(n); !errors.Is(err, unix.EBADF) {
+		if err := KillCgroup(FD(n)); !errors.Is(err, unix.EBADF) {
 			t.Errorf("KillCgroup(%#x): got %v", over, err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestCompileRefusesSpecialNumbers(t *testing.T) {
 		}
 	}
 	for _, dir := range []int{-1, unix.AT_FDCWD} {
-		if err := KillCgroup(dir); !errors.Is(err, unix.EBADF) {
+		if err := KillCgroup(FD(dir)); !errors.Is(err, unix.EBADF) {
 			t.Errorf("KillCgroup(%d): got %v", dir, err)
 		}
 	}

@@ -5,17 +5,16 @@ package tests
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"fmt"
-	"sync/atomic"
 
 	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/internal/testkit/tiny"

@@ -83,7 +83,7 @@ func TestSystemCalls(t *testing.T) {
 	if err := json.Unmarshal(out, &made); err != nil {
 		t.Fatalf("the tracer says %q: %v", out, err)
 	}
-	t.Logf("%d system calls, os/exec %d; a plan alone: %+v", made["own"].sum(), made["std"].sum(), made["plan"])
+	t.Logf("own %+v\nos/exec %+v\na plan alone %+v", made["own"], made["std"], made["plan"])
 	if own, std := made["own"].sum(), made["std"].sum(); own == 0 || own*2 > std {
 		t.Errorf("%d system calls are more than half of the %d of os/exec", own, std)
 	}
@@ -103,11 +103,13 @@ func TestSystemCalls(t *testing.T) {
 // calls are the system calls that one command takes.
 type calls struct {
 	Parent, Child int
-	Runtime       int         // those that are the Go runtime's affair, or the test's
+	Runtime       int         // those of other threads, or that are the Go runtime's affair, or the test's
 	Numbers       map[int]int // those of Parent and Child by number
 }
 
-func (c *calls) sum() int { return c.Parent + c.Child + c.Runtime }
+// sum leaves out the runtime's: on a busy machine, or with the race detector, there are
+// tens of them in every round.
+func (c *calls) sum() int { return c.Parent + c.Child }
 
 // ofRuntime are the calls by which Go's scheduler lets threads wait and wakes
 // them, tells the time without a vDSO, and comes back from SIGCHLD; and those by

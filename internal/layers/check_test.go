@@ -64,7 +64,17 @@ const forLinkname = "asm/spawn.go"
 // check reads the Go files of a module, for every system and architecture, and
 // tells what breaks the rules.
 func check(fsys fs.FS) (complaints []string, err error) {
-	err = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+	err = eachFile(fsys, func(name string, src []byte) error {
+		found, err := checkFile(name, src)
+		complaints = append(complaints, found...)
+		return err
+	})
+	return complaints, err
+}
+
+// eachFile calls f for each of the modules' Go files.
+func eachFile(fsys fs.FS, f func(name string, src []byte) error) error {
+	return fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -73,18 +83,15 @@ func check(fsys fs.FS) (complaints []string, err error) {
 		case d.IsDir() || path.Ext(name) != ".go":
 			return nil
 		}
-		found, err := checkFile(fsys, name)
-		complaints = append(complaints, found...)
-		return err
+		src, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			return err
+		}
+		return f(name, src)
 	})
-	return complaints, err
 }
 
-func checkFile(fsys fs.FS, name string) (complaints []string, err error) {
-	src, err := fs.ReadFile(fsys, name)
-	if err != nil {
-		return nil, err
-	}
+func checkFile(name string, src []byte) (complaints []string, err error) {
 	file, err := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
 	if err != nil {
 		return nil, err

@@ -3,9 +3,7 @@ package layers
 import (
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"testing"
@@ -13,20 +11,7 @@ import (
 
 // Imports are in three groups, each if there is any: the standard library, others, our own.
 func TestImportGroups(t *testing.T) {
-	root := os.DirFS("../..")
-	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (d.Name() == "testdata" || name == "build" || name != "." && d.Name()[0] == '.'):
-			return fs.SkipDir
-		case d.IsDir() || path.Ext(name) != ".go":
-			return nil
-		}
-		src, err := fs.ReadFile(root, name)
-		if err != nil {
-			return err
-		}
+	err := eachFile(os.DirFS("../.."), func(name string, src []byte) error {
 		if c := checkImports(t, name, string(src)); c != "" {
 			t.Error(c)
 		}

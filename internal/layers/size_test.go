@@ -5,9 +5,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -27,21 +25,8 @@ var shortFiles = []string{"asm", "qemu", "tests", "vspawn"}
 // Functions and lines stay short, tests' as well. The strings of a line don't count,
 // and the rows of a table may be as long as they are.
 func TestSizes(t *testing.T) {
-	root := os.DirFS("../..")
 	files := 0
-	err := fs.WalkDir(root, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case d.IsDir() && (d.Name() == "testdata" || name == "build" || name != "." && d.Name()[0] == '.'):
-			return fs.SkipDir
-		case d.IsDir() || path.Ext(name) != ".go":
-			return nil
-		}
-		src, err := fs.ReadFile(root, name)
-		if err != nil {
-			return err
-		}
+	err := eachFile(os.DirFS("../.."), func(name string, src []byte) error {
 		files++
 		for _, c := range checkSizes(t, name, string(src)) {
 			t.Error(c)

@@ -6,7 +6,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,11 +60,25 @@ func newProcess(in *instance, f *FeatureSet) *Process {
 		unix.Close(p.pidfd)
 		p.pidfd = -1
 	case f.Pidfd && p.pidfd < 0: // no clone3, but pidfd_open
-		if fd, err := unix.PidfdOpen(p.pid, 0); err == nil {
-			p.pidfd = fd
-		}
+		p.openPidfd()
 	}
 	return p
+}
+
+// openPidfd opens the pidfd by number. Whoever waits for any child in this process may
+// have reaped ours by now, and the number be another's: then the child is lost.
+func (p *Process) openPidfd() {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil && err != unix.ESRCH && err != unix.EINVAL { // for want of a descriptor, say
+		return
+	}
+	if err == nil {
+		p.pidfd = fd
+	}
+	var s State
+	if err := p.waitid(unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, &s); err != nil {
+		p.lost(err)
+	}
 }
 
 // Pid is the child's process id, in the caller's PID namespace.
@@ -111,6 +124,11 @@ func (p *Process) WaitExit(ctx context.Context) error {
 	case <-ended:
 		return p.told(ended)
 	case <-ctx.Done():
+	}
+	select {
+	case <-ended: // what came first is told, whenever it is asked for
+		return p.told(ended)
+	default:
 		return context.Cause(ctx)
 	}
 }
@@ -244,30 +262,6 @@ func (p *Process) waitError(err error) error {
 	}
 	return e
 }
-
-// Signal sends a signal. It gives [os.ErrProcessDone] for a child that has
-// been reaped, and never reaches another process that has got its pid.
-func (p *Process) Signal(s syscall.Signal) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.over() {
-		return os.ErrProcessDone
-	}
-	if !kernelInt(int(s)) {
-		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: unix.EINVAL}
-	}
-	send := func() error { return unix.Kill(p.pid, s) }
-	if p.pidfd >= 0 {
-		send = func() error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) }
-	}
-	if err := send(); err != nil {
-		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: err}
-	}
-	return nil
-}
-
-// Kill sends SIGKILL.
-func (p *Process) Kill() error { return p.Signal(unix.SIGKILL) }
 
 // Close lets go of a child without waiting for it: it becomes the business of
 // whoever waits for any child, or of init when the caller ends. Any wait under

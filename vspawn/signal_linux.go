@@ -12,6 +12,35 @@ import (
 // ended.
 func (p *Process) Poll() (*State, error) { return p.look(Exited) }
 
+// Signal sends a signal. It gives [os.ErrProcessDone] for a child that has
+// been reaped, and never reaches another process that has got its pid. Without
+// pidfds (before Linux 5.4) that is so unless someone else has reaped the child.
+func (p *Process) Signal(s syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over() {
+		return os.ErrProcessDone
+	}
+	if !kernelInt(int(s)) {
+		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: unix.EINVAL}
+	}
+	send := func() error { return unix.Kill(p.pid, s) }
+	if p.pidfd >= 0 {
+		send = func() error { return unix.PidfdSendSignal(p.pidfd, s, nil, 0) }
+	}
+	switch err := send(); err {
+	case nil:
+	case unix.ESRCH: // someone else has reaped it
+		return os.ErrProcessDone
+	default:
+		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: err}
+	}
+	return nil
+}
+
+// Kill sends SIGKILL.
+func (p *Process) Kill() error { return p.Signal(unix.SIGKILL) }
+
 // SignalGroup sends a signal to the process group that the child leads: it was
 // started with Setsid, or with Pgid 0. As long as the child is not reaped no
 // other group can have its number.

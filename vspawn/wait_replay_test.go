@@ -1,0 +1,223 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestWaitReplay repeats runs of the model testdata/wait.pml with real children, and
+// wants the model's answers. A line of testdata/wait.scripts is a kernel, with pidfds
+// or without, and what happens: 1.Wait is a call of the first of two goroutines,
+// 1=state its answer, which comes before the next step; what has no answer yet waits.
+func TestWaitReplay(t *testing.T) {
+	text, err := os.ReadFile("testdata/wait.scripts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	emulated := len(exits(t, 0)) > 1
+	played := map[string]int{}
+	for line := range strings.Lines(string(text)) {
+		kernel, script, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch {
+		case kernel == "pidfd" && !found.Pidfd:
+			played["skipped: there is no pidfd (Linux 5.4)"]++
+			continue
+		case emulated && strings.Contains(script, "cont"):
+			played["skipped: qemu-user has no WCONTINUED"]++
+			continue
+		}
+		played[kernel]++
+		withFeatures(t, kernel, func(f *FeatureSet) { f.Pidfd = kernel == "pidfd" }, func(t *testing.T) {
+			replay(t, script)
+		})
+	}
+	t.Log(played)
+	if played["nopidfd"] == 0 {
+		t.Error("no script was repeated")
+	}
+}
+
+// A caller is one of the two goroutines: the call under way, if answer is not nil.
+type caller struct {
+	answer chan string
+	cancel context.CancelFunc
+	id     chan []byte
+	number []byte
+}
+
+func replay(t *testing.T, script string) {
+	p := startSleep(t, nil)
+	defer func() {
+		p.Close()
+		unix.Kill(p.Pid(), unix.SIGKILL)
+		ignoringEINTR(func() error { _, err := unix.Wait4(p.Pid(), nil, 0, nil); return err })
+	}()
+	var callers [2]caller
+	defer func() {
+		for i := range callers {
+			if callers[i].answer != nil {
+				callers[i].cancel()
+				<-callers[i].answer
+			}
+		}
+	}()
+	for _, step := range strings.Fields(script) {
+		c := &callers[0]
+		if step[0] == '2' {
+			c = &callers[1]
+		}
+		switch _, call, _ := strings.Cut(step, "."); {
+		case strings.Contains(step, "="):
+			got := <-c.answer
+			c.cancel()
+			c.answer = nil
+			if want := step[2:]; got != want {
+				t.Errorf("%s\n%s: %s", script, step, got)
+				return
+			}
+		case step == "cancel":
+			for i := range callers {
+				if callers[i].answer != nil {
+					callers[i].cancel()
+				}
+			}
+		case call == "cancel":
+			c.cancel()
+		case call != "":
+			c.begin(t.Context(), p, call)
+		default:
+			happens(t, p.Pid(), step)
+		}
+		for i := range callers {
+			callers[i].settle()
+		}
+	}
+	for i := range callers {
+		if c := &callers[i]; c.answer != nil && len(c.answer) > 0 {
+			t.Errorf("%s\nat the end %d=%s", script, i+1, <-c.answer)
+			c.answer = nil
+		}
+	}
+}
+
+// happens has something happen to the child, and returns when it has.
+func happens(t *testing.T, pid int, what string) {
+	t.Helper()
+	switch what {
+	case "stop":
+		unix.Kill(pid, unix.SIGSTOP)
+		soon(t, "the stop", func() bool { return procState(pid) == 'T' })
+	case "cont":
+		unix.Kill(pid, unix.SIGCONT)
+		soon(t, "the continuation", func() bool { return procState(pid) != 'T' })
+	case "end":
+		unix.Kill(pid, unix.SIGKILL)
+		soon(t, "the end", func() bool { s := procState(pid); return s == 'Z' || s == 0 })
+	case "other": // os/exec, say
+		if _, err := unix.Wait4(pid, nil, 0, nil); err != nil {
+			t.Errorf("another's wait: %v", err)
+		}
+	default:
+		t.Fatalf("unknown step %q", what)
+	}
+}
+
+// procState is the state of a process in proc_pid_stat(5), 0 if there is none.
+func procState(pid int) byte {
+	b, err := os.ReadFile("/proc/" + itoa(pid) + "/stat")
+	i := bytes.LastIndexByte(b, ')')
+	if err != nil || i < 0 || i+2 >= len(b) {
+		return 0
+	}
+	return b[i+2]
+}
+
+func (c *caller) begin(ctx context.Context, p *Process, call string) {
+	ctx, c.cancel = context.WithCancel(ctx)
+	c.answer, c.id = make(chan string, 1), make(chan []byte, 1)
+	go func() {
+		var b [64]byte
+		number, _, _ := bytes.Cut(b[:runtime.Stack(b[:], false)], []byte(" ["))
+		c.id <- number
+		c.answer <- answerOf(ctx, p, call)
+	}()
+	c.number = <-c.id
+}
+
+// settle waits until a call has been answered, or waits itself.
+func (c *caller) settle() {
+	if c.answer == nil {
+		return
+	}
+	buf := make([]byte, 1<<20)
+	for len(c.answer) == 0 {
+		all := buf[:runtime.Stack(buf, true)]
+		_, rest, there := bytes.Cut(all, append(c.number[:len(c.number):len(c.number)], " ["...))
+		if there && bytes.HasPrefix(rest, []byte("select")) {
+			return
+		}
+		runtime.Gosched()
+	}
+}
+
+func answerOf(ctx context.Context, p *Process, call string) string {
+	var s *State
+	var err error
+	switch call {
+	case "Wait":
+		s, err = p.Wait(ctx)
+	case "WaitExit":
+		err = p.WaitExit(ctx)
+	case "WaitForStopped":
+		s, err = p.WaitFor(ctx, Stopped)
+	case "WaitForContinued":
+		s, err = p.WaitFor(ctx, Continued)
+	case "Poll":
+		if s, err = p.Poll(); s == nil && err == nil {
+			return "none"
+		}
+	case "Kill":
+		if err = p.Kill(); err == nil { // the end comes a moment later
+			for st := procState(p.Pid()); st != 'Z' && st != 0; st = procState(p.Pid()) {
+				runtime.Gosched()
+			}
+		}
+	case "Close":
+		err = p.Close()
+	}
+	switch {
+	case err == os.ErrClosed:
+		return "errClosed"
+	case err == os.ErrProcessDone:
+		return "done"
+	case err == context.Canceled:
+		return "cancelled"
+	case errors.Is(err, unix.ECHILD):
+		return "echild"
+	case err != nil:
+		return fmt.Sprint(err)
+	case s == nil:
+		return "nil"
+	case s.Stopped():
+		return "stop"
+	case s.Continued():
+		return "cont"
+	case s.Pid() == p.Pid() && s.Signal() == unix.SIGKILL:
+		return "state"
+	}
+	return s.String()
+}

@@ -63,8 +63,11 @@ func replay(t *testing.T, script string) {
 	p := startSleep(t, nil)
 	defer func() {
 		p.Close()
-		unix.Kill(p.Pid(), unix.SIGKILL)
-		ignoringEINTR(func() error { _, err := unix.Wait4(p.Pid(), nil, 0, nil); return err })
+		ended, err := unix.Wait4(p.Pid(), nil, unix.WNOHANG, nil)
+		if err == nil && ended == 0 { // else the number may be another's
+			unix.Kill(p.Pid(), unix.SIGKILL)
+			ignoringEINTR(func() error { _, err := unix.Wait4(p.Pid(), nil, 0, nil); return err })
+		}
 	}()
 	var callers [2]caller
 	defer func() {

@@ -175,7 +175,17 @@ func TestAllocations(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	for _, attr := range []*Attr{nil, {Files: []File{{Child: 0, Parent: file}, {Child: 1, Parent: file}}}} {
+	attrs := []*Attr{nil, {Files: []File{{Child: 0, Parent: file}, {Child: 1, Parent: file}}}}
+	f, err := Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !f.CloseRangeCloexec || os.Getenv("VSPAWN_INLINING") == "off" {
+		// Each start asks then which descriptors there are; or a file's connection
+		// escapes, with what is called with its number.
+		attrs = attrs[:1]
+	}
+	for _, attr := range attrs {
 		plan, err := Compile(argv[0], argv, attr)
 		if err != nil {
 			t.Fatal(err)

@@ -110,7 +110,7 @@ func replay(t *testing.T, script string) {
 		}
 	}
 	for i := range callers {
-		if c := &callers[i]; c.answer != nil && len(c.answer) > 0 {
+		if c := &callers[i]; len(c.answer) > 0 {
 			t.Errorf("%s\nat the end %d=%s", script, i+1, <-c.answer)
 			c.answer = nil
 		}

@@ -1,10 +1,9 @@
 /*
  * How a child is waited for, signalled, and let go of: a model of Process and Reaper
  * (process_linux.go, reap_linux.go, waitfor_linux.go, poller_linux.go,
- * reaper_linux.go) above the kernel's own waitid, for spin:
- *
- *   spin -DSTEPS=3 -a wait.pml
- *   gcc -O2 -DSAFETY -DCOLLAPSE -DMEMLIM=1000 pan.c && ./a.out -m20000
+ * reaper_linux.go) above the kernel's own waitid, for spin.
+ * `go run ./tests/waitmodel` checks it: that the claims hold, that each documented
+ * limit is one, and that each fault, a rule of the code's that is broken, is found.
  *
  * Lines of wait.scripts, which TestWaitReplay repeats with real children, are what
  * this prints behind "@", for some SEED and the macros of the kernel meant:
@@ -43,7 +42,7 @@ mtype:answer = { none, state, stop, cont, echild, eperm, errClosed, cancelled, n
 hidden byte only_the_child_is_signalled, only_own_status_is_taken, a_state_is_of_the_child,
 	an_end_is_told_after_it, echild_only_if_taken_by_others, closed_only_after_Close,
 	cancelled_only_if_the_context_ended, refused_only_if_refused, what_is_known_is_told,
-	each_stop_is_told_once, only_Exited_reaps, a_pidfd_is_used_while_open, a_channel_is_closed_once,
+	each_stop_is_told_once, only_Exited_reaps, a_channel_is_closed_once,
 	what_is_over_stays_so, done_only_if_over, no_thread_after_Close, an_orphan_is_told_of_once,
 	the_Reaper_takes_orphans_alone, Wait_has_the_state, the_group_is_the_childs;
 #define claim(name, is) atomic { name = (is); assert(name) }
@@ -62,6 +61,13 @@ byte untold;                   /* stops */
 
 #define ends    (child == zombie || child == gone)
 #define visible (child == zombie && !held)
+
+#ifdef REAPER
+bool reaperNotified, reaperWake;
+byte orphan; /* 0 not there yet, 1 a child of the main thread, 2 its zombie, 3 reaped */
+byte orphanTold;
+bool onMain; /* the child was made by the main thread */
+#endif
 
 /* What changes in a child is followed by SIGCHLD. */
 inline signalParent() {
@@ -585,11 +591,6 @@ endIdle:
 /* ---- The Reaper ---- */
 
 #ifdef REAPER
-bool reaperNotified, reaperWake;
-byte orphan; /* 0 not there yet, 1 a child of the main thread, 2 its zombie, 3 reaped */
-byte orphanTold;
-bool onMain; /* the child was made by the main thread */
-
 proctype reaper() {
 	bool some;
 #ifndef F_REAPER_NOTIFIED_LATE

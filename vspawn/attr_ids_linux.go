@@ -27,7 +27,11 @@ func addIDMaps(c *compiler) error {
 		}
 	}
 	c.plan.maps = newMapFiles(a)
-	c.askParent("UIDMap")
+	field := "UIDMap"
+	if a.UIDMap == nil {
+		field = "GIDMap"
+	}
+	c.askParent(field)
 	return nil
 }
 

@@ -19,6 +19,8 @@ type keptFile struct {
 // number is a descriptor's, without a change to its file.
 func number(d Descriptor) (int, error) {
 	switch d := d.(type) {
+	case nil:
+		return -1, os.ErrInvalid
 	case FD:
 		return int(d), nil
 	case *os.File:

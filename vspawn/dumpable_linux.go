@@ -68,7 +68,7 @@ func (d *dumpableFlag) enter(p *Plan, f *FeatureSet) hold {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.off == 0 && !d.pending {
-		was, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+		was, err := d.read()
 		if err != nil {
 			return hold{refused: &Error{Step: "prctl", Object: "PR_GET_DUMPABLE", Err: err}}
 		}
@@ -250,8 +250,13 @@ func (d *dumpableFlag) own(h *hold, open func() error) (others bool, err error) 
 	return false, err
 }
 
+func (d *dumpableFlag) read() (int, error) {
+	return unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+}
+
+// get is read where a start has read it already.
 func (d *dumpableFlag) get() int {
-	v, _ := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
+	v, _ := d.read()
 	return v
 }
 

@@ -21,6 +21,7 @@ func addParentLives(c *compiler, field string) {
 		return
 	}
 	c.plan.mayAsk = true
+	c.asksFor(field)
 	c.op(op{kind: opParent, field: field, call: sysGetppid, flags: asm.Expect, want: dec(int32(os.Getpid())),
 		explain: explainNoParent})
 }
@@ -28,6 +29,7 @@ func addParentLives(c *compiler, field string) {
 // askParent has the child ask its parent, and wait for the answer.
 func (c *compiler) askParent(field string) {
 	c.plan.asks = true
+	c.asksFor(field)
 	for _, o := range question(field) {
 		c.op(o)
 	}
@@ -49,24 +51,23 @@ func question(field string) []op {
 }
 
 // closePeer closes the child's copy of the parent's end of the socket, so that its end
-// is seen. That is early: a step of Files may give something else its number.
+// is seen, if the child asks. That is early: a step of Files may give something else
+// its number.
 func (c *compiler) closePeer() {
-	switch a := c.attr; {
-	case a.UIDMap != nil:
-		c.plan.asksFor = "UIDMap"
-	case a.GIDMap != nil:
-		c.plan.asksFor = "GIDMap"
-	case a.Pdeathsig != 0:
-		c.plan.asksFor = "Pdeathsig"
-	case a.Ptrace:
-		c.plan.asksFor = "Ptrace"
-	case a.StartStopped:
-		c.plan.asksFor = "StartStopped"
-	default:
+	c.op(op{kind: opClosePeer, call: sysClose, args: []arg{{kind: argPeer}}, object: "the parent's end of the socket"})
+}
+
+// asksFor notes for what the child asks, or may.
+func (c *compiler) asksFor(field string) {
+	if c.plan.asksFor != "" {
 		return
 	}
-	c.op(op{kind: opClosePeer, field: c.plan.asksFor, call: sysClose,
-		args: []arg{{kind: argPeer}}, object: "the parent's end of the socket"})
+	c.plan.asksFor = field
+	for i := range c.plan.ops {
+		if o := &c.plan.ops[i]; o.kind == opClosePeer {
+			o.field = field
+		}
+	}
 }
 
 // explainNoParent says what another's number in the parent's place means.

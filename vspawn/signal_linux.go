@@ -92,9 +92,6 @@ func KillCgroup(dir Descriptor) error {
 		}
 		return e
 	}
-	if dir == nil {
-		return fail("openat", unix.EBADF)
-	}
 	at, err := number(dir)
 	if err != nil {
 		return fail("openat", err)

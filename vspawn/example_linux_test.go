@@ -89,9 +89,7 @@ func ExampleFile() {
 // A command with limits, and with a time after which all of its process group is
 // killed: what it has started ends with it, also if it ends in time itself.
 func Example_limits() {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	p, err := vspawn.Start(ctx, "/bin/sh", []string{"sh", "-c", "sleep 1000 & wait"}, &vspawn.Attr{
+	p, err := vspawn.Start(context.Background(), "/bin/sh", []string{"sh", "-c", "sleep 1000 & wait"}, &vspawn.Attr{
 		Setsid: true, // a group of its own
 		Rlimits: []vspawn.Rlimit{
 			{Resource: unix.RLIMIT_CPU, Soft: 10, Hard: 11},
@@ -106,6 +104,8 @@ func Example_limits() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
 	// WaitExit does not reap it: no other group can have its number yet.
 	timeout := p.WaitExit(ctx)
 	if err := p.SignalGroup(unix.SIGKILL); err != nil {

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -166,16 +167,18 @@ func (c *caller) settle() {
 	if c.answer == nil {
 		return
 	}
-	buf := make([]byte, 1<<20)
 	for len(c.answer) == 0 {
-		all := buf[:runtime.Stack(buf, true)]
+		all := stacks[:runtime.Stack(stacks, true)]
 		_, rest, there := bytes.Cut(all, append(c.number[:len(c.number):len(c.number)], " ["...))
 		if there && bytes.HasPrefix(rest, []byte("select")) {
 			return
 		}
-		runtime.Gosched()
+		time.Sleep(50 * time.Microsecond)
 	}
 }
+
+// stacks has room for what settle looks at.
+var stacks = make([]byte, 1<<20)
 
 func answerOf(ctx context.Context, p *Process, call string) string {
 	var s *State
@@ -196,7 +199,7 @@ func answerOf(ctx context.Context, p *Process, call string) string {
 	case "Kill":
 		if err = p.Kill(); err == nil { // the end comes a moment later
 			for st := procState(p.Pid()); st != 'Z' && st != 0; st = procState(p.Pid()) {
-				runtime.Gosched()
+				time.Sleep(50 * time.Microsecond)
 			}
 		}
 	case "Close":

@@ -3,6 +3,7 @@
 package exec_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -47,13 +48,24 @@ func ExampleCmd_Attr() {
 	fmt.Println(errors.As(err, &failed) && failed.Field == "Chroot")
 }
 
-// A time after which a command is killed with all that it has started.
+// When its time is over, or it is cancelled, a command is killed with all that it has
+// started.
 func ExampleCommandContext() {
-	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "sleep 1000 & wait")
+	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "echo begun; sleep 1000 & wait")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second // for output that one which has left the group still holds
-	fmt.Println(cmd.Run())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		log.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	fmt.Printf("%q, %v\n", line, err)
+	cancel() // which the hour's end would do as well
+	fmt.Println(cmd.Wait())
 }

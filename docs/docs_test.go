@@ -1,7 +1,6 @@
 package docs
 
 import (
-	"flag"
 	"fmt"
 	"go/ast"
 	"go/doc"
@@ -13,9 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write attributes.md")
+	"github.com/vspawn/vspawn/internal/testkit/golden"
+)
 
 func parse(t *testing.T, name string) (file *ast.File, src string, fset *token.FileSet) {
 	t.Helper()
@@ -57,19 +56,7 @@ func TestAttributes(t *testing.T) {
 		"above the parent's. `Syscalls` go before the field that each names.\n")
 	checkPlaces(t, groups, list)
 
-	const file = "attributes.md"
-	if *update {
-		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != b.String() {
-		t.Errorf("%s is not what the code says: go test ./docs -update writes it", file)
-	}
+	golden.Check(t, "attributes.md", b.String())
 }
 
 // checkPlaces checks that each field of Attr has one place in the list.

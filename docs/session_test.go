@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"html"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/vspawn/vspawn/internal/testkit/golden"
 )
 
 // session is what is typed in the README's picture.
@@ -59,19 +60,7 @@ func TestSession(t *testing.T) {
 			t.Errorf("%s is in the picture", own)
 		}
 	}
-	const file = "session.svg"
-	if *update {
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got) != text {
-		t.Errorf("%s is not what the commands say: go test ./docs -update writes it", file)
-	}
+	golden.Check(t, "session.svg", text)
 }
 
 // A shown is one line of a terminal, in the colour of its kind.

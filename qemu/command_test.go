@@ -1,8 +1,6 @@
 package qemu
 
 import (
-	"flag"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,28 +9,9 @@ import (
 	vmtest "github.com/hugelgupf/vmtest/qemu"
 
 	"github.com/vspawn/vspawn/internal/arch"
+	"github.com/vspawn/vspawn/internal/testkit/golden"
 	"github.com/vspawn/vspawn/internal/usage"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
-
-// golden compares got with a file, or writes it.
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs; if that is meant, run go test -update. Got:\n%s", file, got)
-	}
-}
 
 // TestCommand keeps what QEMU is told, for people and for tests.
 func TestCommand(t *testing.T) {
@@ -40,7 +19,7 @@ func TestCommand(t *testing.T) {
 		run := target.Command(Boot{Kernel: "/kernel", Initramfs: "/image", Append: []string{"extra"}})
 		test := target.testCommand(Boot{Kernel: "/kernel", Initramfs: "/image", Init: agentInit}, portFile)
 		lines := "run:\n" + strings.Join(run, "\n") + "\n\ntest:\n" + strings.Join(test, "\n") + "\n"
-		golden(t, "command-"+target.Name+".golden", lines)
+		golden.Check(t, filepath.Join("testdata", "command-"+target.Name+".golden"), lines)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vspawn/vspawn/internal/supply"
+	"github.com/vspawn/vspawn/internal/testkit/golden"
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
 
@@ -49,7 +50,7 @@ func TestSummary(t *testing.T) {
 		"RUN": "it's$", "KERNEL_" + Targets[1].Name: "/my kernel", "MODULES_" + Targets[1].Name: "a.ko,b.ko", "KERNEL_" + Targets[0].Name: "/other",
 		"SHARD": "2/3", "CPUS": "4", "MEMORY": "64", "ACCEL": "tcg", "APPEND": "preempt=full", "LIMIT": "1h", "TIMEOUT": "9m", "JOBS": "2", "VSPAWN_LOAD": "1m",
 	})
-	golden(t, "summary.golden", text.String())
+	golden.Check(t, filepath.Join("testdata", "summary.golden"), text.String())
 
 	dir := t.TempDir()
 	if err := writeJUnit(dir, results); err != nil {
@@ -59,5 +60,5 @@ func TestSummary(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "junit.golden", string(b))
+	golden.Check(t, filepath.Join("testdata", "junit.golden"), string(b))
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,9 +12,9 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/vspawn/vspawn/internal/testkit/golden"
+)
 
 // What plan prints is the same on every machine, but for our own pid.
 func TestPlan(t *testing.T) {
@@ -56,7 +55,7 @@ func TestPlan(t *testing.T) {
 			}
 			got := "$ vspawn plan " + c.args + "\n" +
 				strings.ReplaceAll(stdout.String(), "getppid() = "+strconv.Itoa(os.Getpid()), "getppid() = PID")
-			golden(t, filepath.Join("testdata", c.name+".golden"), got)
+			golden.Check(t, filepath.Join("testdata", c.name+".golden"), got)
 		})
 	}
 }
@@ -98,21 +97,5 @@ func TestAll(t *testing.T) {
 	}
 	if len(capabilities) != unix.CAP_LAST_CAP+1 {
 		t.Errorf("%d capabilities have names, of %d", len(capabilities), unix.CAP_LAST_CAP+1)
-	}
-}
-
-func golden(t *testing.T, file, got string) {
-	t.Helper()
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s (go test -update writes it):\n got %s\nwant %s", file, got, want)
 	}
 }

@@ -49,7 +49,7 @@ var rooms = []room{
 	{dir: "tests", allow: []string{"std", unix, module + "/asm", module + "/vspawn", module + "/vspawn/exec", testkit}},
 	{dir: "cmd/gonommu", allow: []string{"std", usage, module + "/nommu"}},
 	// What goes into images has no use for Go's sources.
-	{dir: "cmd/vspawn", allow: []string{"std", unix, usage, module + "/vspawn"}, deny: []string{"go/…"}, tests: []string{"go/…"}},
+	{dir: "cmd/vspawn", allow: []string{"std", unix, usage, module + "/vspawn"}, deny: []string{"go/…"}, tests: []string{"go/…", testkit}},
 	{dir: "cmd/vspawn-migrate", allow: []string{"std", usage}, tests: []string{unix, module + "/vspawn", module + "/vspawn/exec"}},
 }
 

@@ -23,6 +23,22 @@ type image struct {
 	suites []suite
 }
 
+// image builds a target's image with c's tests. say, which may be nil, hears how that
+// goes.
+func (c *Config) image(ctx context.Context, t Target, out string, say func(string)) (payload, error) {
+	tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
+	tc.Progress = say
+	plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Idle: c.Limits.Idle}
+	load, err := compile(ctx, tc, c.Suites, c.GDB)
+	if err == nil {
+		err = load.image(ctx, tc, plan, out)
+	}
+	if err != nil {
+		return load, fmt.Errorf("image for %s: %w", t.Name, err)
+	}
+	return load, nil
+}
+
 // images builds an image for each kind of machine, and with the modules of a
 // kernel, if it needs any, one for that. It returns them by the targets' titles.
 func (c *Config) images(ctx context.Context, p *progress, kernels map[string]supply.Kernel) (map[string]image, error) {
@@ -41,16 +57,7 @@ func (c *Config) images(ctx context.Context, p *progress, kernels map[string]sup
 	parallel(runtime.NumCPU(), len(machines), func(i int) {
 		t := machines[i]
 		p.set(Status{Target: t.Title(), Phase: "building the image"})
-		tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
-		plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Idle: c.Limits.Idle}
-		load, err := compile(ctx, tc, c.Suites, c.GDB)
-		if err == nil {
-			err = load.image(ctx, tc, plan, c.imagePath(t))
-		}
-		if err != nil {
-			errs[i] = fmt.Errorf("image for %s: %w", t.Name, err)
-		}
-		loads[i] = load
+		loads[i], errs[i] = c.image(ctx, t, c.imagePath(t), nil)
 		p.set(Status{Target: t.Title(), Phase: "waiting"})
 	})
 	if err := errors.Join(errs...); err != nil {

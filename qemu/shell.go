@@ -51,16 +51,7 @@ func (c *Config) shellImage(ctx context.Context, t Target) (string, []suite, err
 		return "", nil, err
 	}
 	defer unlock()
-	tc := t.Toolchain(c.Dir, filepath.Join(c.Build, "cache"))
-	tc.Progress = func(s string) { fmt.Fprintf(c.Out, "%s: %s\n", t.Name, s) }
-	load, err := compile(ctx, tc, c.Suites, c.GDB)
-	if err != nil {
-		return "", nil, fmt.Errorf("image for %s: %w", t.Name, err)
-	}
 	out := filepath.Join(c.Build, t.Name, "shell.cpio.gz")
-	plan := wire.Plan{Target: t.Name, Run: c.Run, Env: c.Env, Idle: c.Limits.Idle}
-	if err := load.image(ctx, tc, plan, out); err != nil {
-		return "", nil, fmt.Errorf("image for %s: %w", t.Name, err)
-	}
-	return out, load.suites, nil
+	load, err := c.image(ctx, t, out, func(s string) { fmt.Fprintf(c.Out, "%s: %s\n", t.Name, s) })
+	return out, load.suites, err
 }

@@ -38,6 +38,26 @@ func emulated() []arch.Arch {
 	return slices.DeleteFunc(arch.WithStubs(), func(a arch.Arch) bool { return a.GOARCH == runtime.GOARCH })
 }
 
+// withoutStubs is an architecture that package asm has nothing for. It is the last and
+// not the first, 386: not every amd64 kernel runs that, and in qemu-i386 Go's runtime
+// dies.
+func withoutStubs() arch.Arch {
+	list := slices.DeleteFunc(slices.Clone(arch.All), func(a arch.Arch) bool { return a.Stubs })
+	return list[len(list)-1]
+}
+
+// emulatedStep runs packages' tests under the architecture's qemu-user.
+func emulatedStep(name string, a arch.Arch, packages ...string) step {
+	return step{
+		name: name,
+		tool: a.User(),
+		// GLib before 2.76 keeps blocks under locks that a fork may find
+		// taken, and qemu makes a fork of every vfork.
+		env:  []string{"GOARCH=" + a.GOARCH, "CGO_ENABLED=0", "G_SLICE=always-malloc"},
+		args: append([]string{"go", "test", patience, "-exec", a.User()}, packages...),
+	}
+}
+
 // checkSteps are those of a check. missing is for tests that run guests.
 func checkSteps(sources, platforms, missing []string) []step {
 	var guests []string
@@ -62,28 +82,9 @@ func checkSteps(sources, platforms, missing []string) []step {
 		step{name: "os/exec's own tests", args: []string{"go", "run", "./tests/osexec", "os/exec"}},
 		step{name: "test with the race detector", tool: "gcc", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", patience, "-race"}, guests...)},
 	)
-	// Not the first, 386: not every amd64 kernel runs it, and in qemu-i386 Go's runtime dies.
-	for _, none := range slices.Backward(arch.All) {
-		if none.Stubs {
-			continue
-		}
-		steps = append(steps, step{
-			name: "test of vspawn/exec as os/exec",
-			tool: none.User(),
-			env:  []string{"GOARCH=" + none.GOARCH, "CGO_ENABLED=0", "G_SLICE=always-malloc"},
-			args: []string{"go", "test", patience, "-exec", none.User(), "./vspawn/exec"},
-		})
-		break
-	}
+	steps = append(steps, emulatedStep("test of vspawn/exec as os/exec", withoutStubs(), "./vspawn/exec"))
 	for _, a := range emulated() {
-		steps = append(steps, step{
-			name: "test under " + a.User(),
-			tool: a.User(),
-			// GLib before 2.76 keeps blocks under locks that a fork may find
-			// taken, and qemu makes a fork of every vfork.
-			env:  []string{"GOARCH=" + a.GOARCH, "CGO_ENABLED=0", "G_SLICE=always-malloc"},
-			args: append([]string{"go", "test", patience, "-exec", a.User()}, guests...),
-		})
+		steps = append(steps, emulatedStep("test under "+a.User(), a, guests...))
 	}
 	return steps
 }

@@ -78,7 +78,10 @@ func (a *answerer) read(b []byte) error {
 // failed is why the child got no answer: nil if it has died, of which its own error says
 // more, or if finish was called.
 func (a *answerer) failed(step string, err error) error {
-	for _, over := range []error{io.EOF, os.ErrClosed, unix.EPIPE, unix.ECONNRESET} {
+	if a.over.Load() {
+		return nil // our end may have been closed between the question and its answer
+	}
+	for _, over := range []error{io.EOF, unix.EPIPE, unix.ECONNRESET} {
 		if errors.Is(err, over) {
 			return nil
 		}

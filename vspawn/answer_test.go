@@ -39,3 +39,26 @@ func TestAnswerNobody(t *testing.T) {
 	case <-time.After(50 * time.Millisecond):
 	}
 }
+
+// A child that is killed when it has asked leaves nobody to answer, and that is no
+// error beside its own.
+func TestAnswerOver(t *testing.T) {
+	helper.SkipEmulated(t, "child that asks")
+	l := noLinks
+	talk, err := newAnswerer(&Plan{compiled: &compiled{}}, &l, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	talk.over.Store(true)
+	talk.sock.Close()
+	var b [1]byte
+	if err := talk.answer(b[:]); err == nil {
+		t.Error("an answer by a closed socket")
+	} else if err := talk.failed("write", err); err != nil {
+		t.Error(err)
+	}
+	if err := talk.failed("read", talk.read(b[:])); err != nil {
+		t.Error(err)
+	}
+}

@@ -36,7 +36,7 @@ func (s *session) record(r wire.Record) error {
 		}
 		s.current, s.at, s.begun[r.Binary] = c, r.Binary, true
 		s.mu.Lock()
-		s.last, s.again = "", nil
+		s.last, s.said, s.again = "", nil, nil
 		s.mu.Unlock()
 		s.say(func(st *Status) { st.Binary, st.Test = r.Binary, "" })
 	case wire.Output:
@@ -78,6 +78,9 @@ func (s *session) event(binary string, e testEvent) {
 	s.mu.Lock()
 	if e.Test == "" {
 		s.last = e.Action
+		if line := strings.TrimSpace(e.Output); line != "" && line != "PASS" && line != "FAIL" {
+			s.said = append(s.said, line)
+		}
 		s.mu.Unlock()
 		return
 	}
@@ -141,7 +144,11 @@ func (s *session) end(r wire.Record) {
 	}
 	// A failed test explains exit status 1, and only that.
 	if r.Status != "" && !(bad && r.Status == "exit status 1") {
-		s.res.problem("%s ended with %s", r.Binary, r.Status)
+		why := ""
+		if len(s.said) > 0 {
+			why = ": " + strings.Join(s.said[max(0, len(s.said)-4):], "; ")
+		}
+		s.res.problem("%s ended with %s%s", r.Binary, r.Status, why)
 	}
 	if len(r.Leaked) > 0 {
 		s.res.problem("%s left these processes behind: %s", r.Binary, few(r.Leaked))

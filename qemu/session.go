@@ -43,6 +43,7 @@ type session struct {
 	done   *wire.Record
 	at     string              // the binary that runs
 	last   string              // what test2json said of the binary itself
+	said   []string            // by the binary in no test's name
 	again  []string            // tests of the binary that began or ended twice
 	listed map[string][]string // all tests of a binary, as it says itself
 	chosen map[string][]string // those that it must run

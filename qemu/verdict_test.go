@@ -121,6 +121,12 @@ var verdicts = []struct {
 			r.Status = "exit status 1"
 		}
 	}), want: "b ended with exit status 1"},
+	{name: "a reason outside of all tests", records: records("boot list start output end done", func(r *wire.Record) {
+		says(passing + "FAIL: leak check: descriptor 7 is still open: /x\n")(r)
+		if r.Kind == wire.End {
+			r.Status = "exit status 1"
+		}
+	}), want: "b ended with exit status 1: FAIL: leak check: descriptor 7 is still open: /x"},
 	{name: "a test that never began", records: records("boot list start output end done", says("\x16PASS\n")),
 		want: "b did not run 1 of its tests: TestA"},
 	{name: "a status that a failed test does not explain", records: records("boot list start output end done", func(r *wire.Record) {

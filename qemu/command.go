@@ -99,5 +99,5 @@ func (t Target) kernelArgs(b Boot) []string {
 	if b.Init != "" {
 		args = append(args, "rdinit="+b.Init)
 	}
-	return append(args, b.Append...)
+	return slices.Concat(args, t.Append, b.Append)
 }

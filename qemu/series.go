@@ -12,9 +12,24 @@ import (
 
 // A series is a kernel that targets are tried on: a row of allSeries.
 type series struct {
-	name    string
+	name    string   // a version, and behind a dash in what the row differs from that one's
 	suites  []string // Debian's, that have it; the first that can be had serves
 	targets []string
+	differs func(*Target) // makes the target what the name says; nil for a plain version
+}
+
+// version is that of the row's kernels.
+func (s series) version() string { return strings.TrimSuffix(s.name, variant(s.name)) }
+
+// suite is what the row is called by the first of its suites.
+func (s series) suite() string { return s.suites[0] + variant(s.name) }
+
+// variant is what a row's name has behind its version, from the dash on.
+func variant(name string) string {
+	if i := strings.IndexByte(name, '-'); i >= 0 {
+		return name[i:]
+	}
+	return ""
 }
 
 // allSeries is the table of kernels. A new one costs a row here. The first is the
@@ -24,10 +39,29 @@ type series struct {
 // forky is not released, and its kernel moves on. Who asks for 7.2 by name then
 // gets an error that says so, and KERNELS=all runs what there is.
 var allSeries = []series{
-	{"6.12", []string{"trixie", "bookworm-backports"}, []string{"amd64", "arm64", "riscv64", "riscv64-nommu", "riscv64-nommu-sbi"}},
-	{"7.2", []string{"forky"}, []string{"amd64", "arm64", "riscv64"}},
-	{"6.1", []string{"bookworm"}, []string{"amd64", "arm64"}},
-	{"5.10", []string{"bullseye"}, []string{"amd64", "arm64"}},
+	{"6.12", stable, []string{"amd64", "arm64", "riscv64", "riscv64-nommu", "riscv64-nommu-sbi"}, nil},
+	{"7.2", []string{"forky"}, []string{"amd64", "arm64", "riscv64"}, nil},
+	{"6.1", []string{"bookworm"}, []string{"amd64", "arm64"}, nil},
+	{"5.10", []string{"bullseye"}, []string{"amd64", "arm64"}, nil},
+	{"7.2-preempt", []string{"forky"}, []string{"amd64"}, preemptible},
+	{"6.12-faults", stable, []string{"riscv64"}, failing},
+}
+
+// stable are the suites of the first row.
+var stable = []string{"trixie", "bookworm-backports"}
+
+// preemptible has the kernel give way to another thread wherever it is, on two
+// processors: races that need both are rare elsewhere.
+func preemptible(t *Target) {
+	t.CPUs = 2
+	t.Append = []string{"preempt=full"}
+}
+
+// failing is a kernel that can be told to have no memory (Documentation/fault-injection),
+// which no kernel of Debian's can. It is made of the one without an MMU.
+func failing(t *Target) {
+	t.Kernel = builtRISCV64("kernel/riscv64-nommu.config", "kernel/riscv64-faults.config")
+	t.Serial = "virtio-serial-device"
 }
 
 // from are the suites to take a kernel from, which must be of the series if exact
@@ -37,7 +71,7 @@ func (s series) from(exact bool) []supply.Suite {
 	for _, name := range s.suites {
 		suite := supply.Suite{Name: name}
 		if exact {
-			suite.Series = s.name
+			suite.Series = s.version()
 		}
 		suites = append(suites, suite)
 	}
@@ -48,7 +82,7 @@ func (s series) from(exact bool) []supply.Suite {
 func anySuite(target string) []supply.Suite {
 	var suites []supply.Suite
 	for _, s := range allSeries {
-		if slices.Contains(s.targets, target) {
+		if s.differs == nil && slices.Contains(s.targets, target) {
 			suites = append(suites, s.from(false)...)
 		}
 	}
@@ -78,10 +112,10 @@ func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
 	var known, suites []string
 	for _, s := range allSeries {
 		exact[s.name] = slices.Contains(names, s.name)
-		if all || exact[s.name] || slices.Contains(names, s.suites[0]) {
+		if all || exact[s.name] || slices.Contains(names, s.suite()) {
 			rows = append(rows, s)
 		}
-		known, suites = append(known, s.name), append(suites, s.suites[0])
+		known, suites = append(known, s.name), append(suites, s.suite())
 	}
 	for _, name := range names {
 		if !all && !slices.Contains(known, name) && !slices.Contains(suites, name) {
@@ -99,9 +133,13 @@ func OnKernels(targets []Target, list string, say io.Writer) ([]Target, error) {
 				}
 				continue
 			}
-			t.Series, t.suite = s.name, s.suites[0]
-			t.Kernel = t.Kernel.From(s.from(exact[s.name]))
-			on = append(on, t)
+			at := t
+			at.Series, at.suite = s.name, s.suite()
+			if s.differs != nil {
+				s.differs(&at)
+			}
+			at.Kernel = at.Kernel.From(s.from(exact[s.name]))
+			on = append(on, at)
 		}
 	}
 	if len(on) == 0 {
@@ -129,7 +167,7 @@ func (t Target) AllSuites() string {
 	var suites []string
 	for _, s := range allSeries {
 		if slices.Contains(s.targets, t.Name) {
-			suites = append(suites, s.suites[0])
+			suites = append(suites, s.suite())
 		}
 	}
 	return strings.Join(suites, ",")

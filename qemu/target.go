@@ -44,6 +44,7 @@ type Target struct {
 	MemoryMB int
 	CPUs     int
 	Args     []string // further arguments to QEMU
+	Append   []string // and to the kernel
 
 	// KVM is Machine where the host's own processor runs the guest.
 	KVM string
@@ -184,18 +185,10 @@ func riscv64NoMMU(t Target, config ...string) Target {
 	t.NoMMU = true
 	t.MaxOrder = 13
 	t.Magic = magicRISCV64[:1]
-	t.Kernel = supply.Built{
-		Package:  "linux-source",
-		Suites:   builtSuites(),
-		Arch:     "riscv",
-		Cross:    "riscv64-linux-gnu-",
-		Compiler: "gcc-riscv64-linux-gnu",
-		Files:    configs,
-		Config:   config,
-		Flags:    maxOrder13,
-		Image:    "arch/riscv/boot/Image",
-		Magic:    t.Magic,
-	}
+	kernel := builtRISCV64(config...)
+	kernel.Suites = builtSuites()
+	kernel.Flags = maxOrder13
+	t.Kernel = kernel
 	// Each start of a program is a copy, which is to be translated anew, and at
 	// that QEMU 7.2 is faster than 10.0 by a fifth.
 	t.OldQEMU = true
@@ -207,6 +200,21 @@ func riscv64NoMMU(t Target, config ...string) Target {
 	t.CPUs = 1
 	t.Serial = "virtio-serial-device"
 	return t
+}
+
+// builtRISCV64 is a kernel made with the options in config, of a source that is still to
+// be chosen.
+func builtRISCV64(config ...string) supply.Built {
+	return supply.Built{
+		Package:  "linux-source",
+		Arch:     "riscv",
+		Cross:    "riscv64-linux-gnu-",
+		Compiler: "gcc-riscv64-linux-gnu",
+		Files:    configs,
+		Config:   config,
+		Image:    "arch/riscv/boot/Image",
+		Magic:    magicRISCV64[:1],
+	}
 }
 
 // Toolchain builds programs for the target.

@@ -155,12 +155,17 @@ func (f *faultProcess) start(puppet int) (err error) {
 		attr.Files = inherited()
 	}
 	attr.Files = append(attr.Files, vspawn.File{Child: tiny.FD, Parent: vspawn.FD(puppet)})
+	faults.Mark(true)
+	defer faults.Mark(false)
+	return f.begin(ctx, attr)
+}
+
+// begin starts the child, and lets one go on that has been stopped.
+func (f *faultProcess) begin(ctx context.Context, attr *vspawn.Attr) (err error) {
 	path := f.setting.Argv[0]
 	if attr.ExecFD != nil {
 		path = ""
 	}
-	faults.Mark(true)
-	defer faults.Mark(false)
 	if f.child, err = vspawn.Start(ctx, path, f.setting.Argv, attr); err != nil {
 		return err
 	}

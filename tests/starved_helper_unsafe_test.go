@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -50,14 +51,15 @@ var starvedHelper = helper.New("starved", func(args []string) int {
 			panic(err)
 		}
 	}
-	s.reserveNumber()
-	before := leftByFault()
+	s.path, s.text = append([]byte(failNth), 0), make([]byte, 8)
+	s.keepNumber()
+	before := s.settled(func(l faultLeft) bool { return l.Dumpable == 1 })
 	if args[1] == "parent" {
 		s.parents()
 	} else {
 		s.children()
 	}
-	if after := leftByFault(); !reflect.DeepEqual(after, before) {
+	if after := s.settled(func(l faultLeft) bool { return reflect.DeepEqual(l, before) }); !reflect.DeepEqual(after, before) {
 		s.counts.Wrong = append(s.counts.Wrong, fmt.Sprintf("left: %+v, before: %+v", after, before))
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(&s.counts); err != nil {
@@ -106,24 +108,20 @@ type starved struct {
 	counts starvedCounts
 }
 
-// theirNumber is the lowest that is free in a child, in the way of nothing else: what
-// is among the arguments of its calls no start uses for itself.
+// theirNumber is the lowest that is free in a child: what is among the arguments of its
+// calls no start uses for itself.
 const theirNumber = 40
 
-func (s *starved) reserveNumber() {
-	for {
-		fd, err := unix.FcntlInt(uintptr(s.nth), unix.F_DUPFD_CLOEXEC, 3)
-		if err != nil {
-			panic(err)
-		}
-		if fd > theirNumber {
-			unix.Close(fd)
-			unix.Close(theirNumber)
-			break
+// keepNumber takes all that are lower. A start before may have left some free, and have
+// some still, where it looks at a child behind its exec.
+func (s *starved) keepNumber() {
+	for fd := 3; fd < theirNumber; fd++ {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == unix.EBADF {
+			if err := unix.Dup3(s.nth, fd, unix.O_CLOEXEC); err != nil {
+				panic(err)
+			}
 		}
 	}
-	s.path = append([]byte(failNth), 0)
-	s.text = make([]byte, 8)
 }
 
 // once starts a child with the nth allocation of ours failing, if n is not 0, and waits
@@ -177,13 +175,7 @@ func (s *starved) children() {
 			s.counts.wrong(n, "there is no end to what fails: %v, %v", s.counts.Errors, s.counts.Ends)
 			break
 		}
-		copy(s.text, strconv.Itoa(n)+"\x00")
-		at := unix.AT_FDCWD
-		end, _, err := s.once(0,
-			vspawn.Syscall{Before: "DefaultSignals", Name: "openat", Nr: unix.SYS_OPENAT, Args: [6]uintptr{
-				uintptr(at), uintptr(unsafe.Pointer(&s.path[0])), unix.O_WRONLY | unix.O_CLOEXEC}},
-			vspawn.Syscall{Before: "DefaultSignals", Name: "write", Nr: unix.SYS_WRITE, Args: [6]uintptr{
-				theirNumber, uintptr(unsafe.Pointer(&s.text[0])), uintptr(len(strconv.Itoa(n)))}})
+		end, err := s.starvedChild(n)
 		if idle++; err != nil || end != s.whole {
 			s.counts.Failed++
 			idle = 0
@@ -191,6 +183,44 @@ func (s *starved) children() {
 		s.check(n, end, err)
 		s.wholeAgain(n)
 	}
+}
+
+// starvedChild starts a child whose nth allocation fails: it opens the file and writes
+// to it itself, since the number is the thread's that does.
+func (s *starved) starvedChild(n int) (end string, err error) {
+	text := strconv.Itoa(n)
+	copy(s.text, text)
+	at := unix.AT_FDCWD
+	place := func(name string, nr uintptr, args ...uintptr) vspawn.Syscall {
+		c := vspawn.Syscall{Before: "DefaultSignals", Name: name, Nr: nr, Tolerate: name == "close"}
+		copy(c.Args[:], args)
+		return c
+	}
+	for range 10 {
+		s.keepNumber()
+		end, _, err = s.once(0,
+			place("close", unix.SYS_CLOSE, theirNumber), // another start may have had it just now
+			place("openat", unix.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(&s.path[0])), unix.O_WRONLY|unix.O_CLOEXEC),
+			place("write", unix.SYS_WRITE, theirNumber, uintptr(unsafe.Pointer(&s.text[0])), uintptr(len(text))))
+		var e *vspawn.Error
+		if !(errors.As(err, &e) && e.Step == "write" && errors.Is(err, unix.EBADF)) {
+			break
+		}
+		// Behind keepNumber a lower one has become free.
+	}
+	return end, err
+}
+
+// settled is what is left when that is as it should be: the dumpable flag comes back a
+// while behind the last child.
+func (s *starved) settled(is func(faultLeft) bool) (left faultLeft) {
+	for range 1000 {
+		if left = leftByFault(); is(left) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return left
 }
 
 // check notes what came of a start, and whether it may.
@@ -210,16 +240,20 @@ func (s *starved) check(n int, end string, err error) {
 		return
 	}
 	s.counts.Errors[e.Step+": "+unix.ErrnoName(errno)]++
-	if !slices.Contains(noMemory, errno) && !(e.Step == "execve" && slices.Contains(noMemoryInExec, errno)) {
+	ofProc := errno == unix.ENOENT && e.Step == "openat" && strings.HasPrefix(fmt.Sprint(e.Object), "/proc/")
+	if !slices.Contains(noMemory, errno) && !slices.Contains(noMemoryIn[e.Step], errno) && !ofProc {
 		s.counts.wrong(n, "%v", err)
 	}
 }
 
-// noMemory is how the kernel says that there is none, and noMemoryInExec how it does in
-// execve besides: of the pages for the arguments, and of the first one of the program.
+// noMemory is how the kernel says that there is none, and noMemoryIn how some calls do
+// besides; files of /proc are not there then.
 var (
-	noMemory       = []unix.Errno{unix.ENOMEM, unix.EAGAIN}
-	noMemoryInExec = []unix.Errno{unix.E2BIG, unix.ENOEXEC}
+	noMemory   = []unix.Errno{unix.ENOMEM, unix.EAGAIN}
+	noMemoryIn = map[string][]unix.Errno{
+		"execve":     {unix.E2BIG, unix.ENOEXEC}, // for the arguments, for the program's first page
+		"socketpair": {unix.ENFILE},
+	}
 )
 
 // wholeAgain makes a start without faults.

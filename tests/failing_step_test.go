@@ -102,6 +102,7 @@ var failingSteps = []struct {
 	{vspawn.Attr{Dir: "/"}, vspawn.Error{Step: "chdir", Field: "Dir", Object: "/"}, unix.SYS_CHDIR},
 	{vspawn.Attr{Pdeathsig: unix.SIGTERM}, vspawn.Error{Step: "prctl", Field: "Pdeathsig", Object: "(PR_SET_PDEATHSIG, SIGTERM)"}, unix.SYS_PRCTL},
 	{vspawn.Attr{Pdeathsig: unix.SIGTERM}, vspawn.Error{Step: "getppid", Field: "Pdeathsig"}, unix.SYS_GETPPID},
+	{vspawn.Attr{DieWithParent: true}, vspawn.Error{Step: "getppid", Field: "DieWithParent"}, unix.SYS_GETPPID},
 	{vspawn.Attr{IgnoreSignals: []syscall.Signal{unix.SIGUSR1}}, vspawn.Error{Step: "rt_sigaction", Field: "IgnoreSignals", Object: "SIGUSR1"}, unix.SYS_RT_SIGACTION},
 	{vspawn.Attr{DefaultSignals: []syscall.Signal{unix.SIGUSR2}}, vspawn.Error{Step: "rt_sigaction", Field: "DefaultSignals", Object: "SIGUSR2"}, unix.SYS_RT_SIGACTION},
 	{vspawn.Attr{SignalMask: []syscall.Signal{unix.SIGUSR2}}, vspawn.Error{Step: "rt_sigprocmask", Field: "SignalMask"}, unix.SYS_RT_SIGPROCMASK},
@@ -240,7 +241,7 @@ func TestFailingStepsAreAll(t *testing.T) {
 		PrivateMounts: true, Mounts: []vspawn.Mount{{Target: "/"}}, PivotRoot: "/", StartStopped: true,
 	}
 	others := []vspawn.Attr{ // which contradict some of those
-		{Pgid: vspawn.Ptr(0)}, {DirFD: vspawn.FD(0)}, {Ptrace: true}, {ExecFD: vspawn.FD(0)}, {KeepGroups: true}, {Syscalls: []vspawn.Syscall{}},
+		{Pgid: vspawn.Ptr(0)}, {DieWithParent: true}, {DirFD: vspawn.FD(0)}, {Ptrace: true}, {ExecFD: vspawn.FD(0)}, {KeepGroups: true}, {Syscalls: []vspawn.Syscall{}},
 		{Env: []string{}},
 	}
 	known := []string{"clone3", "umount2"} // see failingStarts

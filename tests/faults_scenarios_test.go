@@ -101,6 +101,7 @@ var faultScenarios = []faultScenario{
 		s.files = []*os.File{dir}
 	}, attr: func(*faultSetting) *vspawn.Attr { return &vspawn.Attr{Cgroup: vspawn.FD(firstFaultFile)} }},
 	{name: "death signal", attr: func(*faultSetting) *vspawn.Attr { return &vspawn.Attr{Pdeathsig: unix.SIGKILL} }},
+	{name: "death with the parent", attr: func(*faultSetting) *vspawn.Attr { return &vspawn.Attr{DieWithParent: true, NoNewPrivs: true} }},
 	{name: "death signal in a PID namespace", setUp: needForNamespaces, attr: func(*faultSetting) *vspawn.Attr {
 		return &vspawn.Attr{Pdeathsig: unix.SIGKILL, Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWIPC}
 	}},

@@ -33,6 +33,11 @@ var dyingKinds = map[string]vspawn.Attr{
 	"Pdeathsig":           {Pdeathsig: unix.SIGKILL},
 	"Pdeathsig, PID":      {Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, Pdeathsig: unix.SIGKILL},
 	"Pdeathsig, stopped":  {Pdeathsig: unix.SIGKILL, StartStopped: true},
+	"dies":                {DieWithParent: true},
+	"dies, no new privs":  {DieWithParent: true, NoNewPrivs: true},
+	"dies, stopped":       {DieWithParent: true, StartStopped: true},
+	"dies, PID":           {Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWPID, DieWithParent: true, NoNewPrivs: true},
+	"dies, with maps":     {Cloneflags: unix.CLONE_NEWUSER, UIDMap: ownID(os.Getuid()), DieWithParent: true, NoNewPrivs: true},
 	"Pdeathsig with maps": {Cloneflags: unix.CLONE_NEWUSER, UIDMap: ownID(os.Getuid()), Pdeathsig: unix.SIGKILL},
 }
 
@@ -43,18 +48,19 @@ func ownID(id int) []vspawn.IDMap { return []vspawn.IDMap{{Inside: 0, Outside: i
 // memory and descriptors for ever.
 func TestParentDiesBeforeMaps(t *testing.T) {
 	needUserNamespaces(t)
-	for _, kind := range []string{"id maps", "id maps, PID", "id maps, stopped", "Pdeathsig with maps"} {
+	for _, kind := range []string{"id maps", "id maps, PID", "id maps, stopped", "Pdeathsig with maps", "dies, with maps"} {
 		t.Run(kind, func(t *testing.T) { killParents(t, kind) })
 	}
 }
 
 // Nor does one that is killed while a child is traced, or asks for a signal at
-// its parent's death. With Pdeathsig the programs end, too.
+// its parent's death. With Pdeathsig and DieWithParent the programs end, too.
 func TestParentDiesBeforeExec(t *testing.T) {
-	for _, kind := range []string{"stopped", "traced", "traced, Pdeathsig", "Pdeathsig", "Pdeathsig, stopped"} {
+	for _, kind := range []string{"stopped", "traced", "traced, Pdeathsig", "Pdeathsig", "Pdeathsig, stopped",
+		"dies", "dies, no new privs", "dies, stopped"} {
 		t.Run(kind, func(t *testing.T) { killParents(t, kind) })
 	}
-	for _, kind := range []string{"stopped, PID", "traced, PID", "Pdeathsig, PID"} {
+	for _, kind := range []string{"stopped, PID", "traced, PID", "Pdeathsig, PID", "dies, PID"} {
 		t.Run(kind, func(t *testing.T) {
 			needUserNamespaces(t)
 			killParents(t, kind)
@@ -68,7 +74,8 @@ func TestParentDiesJustBefore(t *testing.T) {
 	helper.SkipEmulated(t, "subreaper")
 	for kind, attr := range dyingKinds {
 		for _, place := range []string{"UIDMap", "Pdeathsig", "Ptrace"} {
-			needed := map[string]bool{"UIDMap": attr.UIDMap != nil, "Pdeathsig": attr.Pdeathsig != 0, "Ptrace": attr.Ptrace || attr.StartStopped}
+			needed := map[string]bool{"UIDMap": attr.UIDMap != nil,
+				"Pdeathsig": attr.Pdeathsig != 0 || attr.DieWithParent, "Ptrace": attr.Ptrace || attr.StartStopped}
 			if !needed[place] {
 				continue
 			}
@@ -151,7 +158,7 @@ func killParents(t *testing.T, kind string) {
 		time.Sleep(rand.N(5 * time.Millisecond))
 		cmd.Process.Kill()
 		cmd.Wait()
-		programs += endOrphans(t, dyingKinds[kind].Pdeathsig == 0)
+		programs += endOrphans(t, dyingKinds[kind].Pdeathsig == 0 && !dyingKinds[kind].DieWithParent)
 		if t.Failed() {
 			break
 		}
@@ -165,7 +172,7 @@ func endOrphans(t *testing.T, kill bool) (programs int) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG, nil)
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG|unix.WALL, nil)
 		if err == unix.ECHILD {
 			return programs
 		}

@@ -65,8 +65,15 @@ var mortalHelper = helper.New("mortal", func([]string) int {
 })
 
 // It is not sent when only the thread ends whose goroutine has called Start
-// (golang/go#27505).
+// (golang/go#27505). So it is with DieWithParent.
 func TestPdeathsigOfThread(t *testing.T) {
+	for name, attr := range map[string]vspawn.Attr{"Pdeathsig": {Pdeathsig: unix.SIGKILL},
+		"DieWithParent": {DieWithParent: true}, "DieWithParent, NNP": {DieWithParent: true, NoNewPrivs: true}} {
+		t.Run(name, func(t *testing.T) { outlivesThread(t, &attr) })
+	}
+}
+
+func outlivesThread(t *testing.T, attr *vspawn.Attr) {
 	r, w := blockingPipe(t)
 	thread := make(chan int)
 	var p *vspawn.Process
@@ -74,8 +81,9 @@ func TestPdeathsigOfThread(t *testing.T) {
 	go func() {
 		for {
 			before := unix.Gettid()
-			p, err = start(t, waitHelper.Argv(), &vspawn.Attr{Pdeathsig: unix.SIGKILL,
-				Files: []vspawn.File{{Child: 0, Parent: r}, {Child: 2, Parent: vspawn.FD(2)}}})
+			a := *attr
+			a.Files = []vspawn.File{{Child: 0, Parent: r}, {Child: 2, Parent: vspawn.FD(2)}}
+			p, err = start(t, waitHelper.Argv(), &a)
 			// Not before: a child of a goroutine that is locked is its thread's.
 			runtime.LockOSThread() // and no unlock, so the thread ends
 			if err != nil || before == unix.Gettid() && before != unix.Getpid() {

@@ -208,6 +208,19 @@ var processKinds = []spawnKind{
 		}
 		return attr, func(t *testing.T, s *state) { equal(t, "parent-death signal", s.Pdeathsig, int(unix.SIGTERM)) }
 	}},
+	{"DieWithParent", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
+		f, err := vspawn.Features()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int(unix.SIGKILL)
+		if f.Autokill { // NoNewPrivs is all that it takes then
+			want = 0
+		}
+		return &vspawn.Attr{DieWithParent: true, NoNewPrivs: true}, func(t *testing.T, s *state) {
+			equal(t, "parent-death signal", s.Pdeathsig, want)
+		}
+	}},
 	{"Cgroup", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {
 		dir, path := cgroup(t)
 		return &vspawn.Attr{Cgroup: dir}, func(t *testing.T, s *state) {

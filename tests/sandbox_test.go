@@ -37,7 +37,7 @@ var elsewheres = []elsewhere{
 	{"sandbox", func() error { return seccomp.Deny(unix.EPERM, unix.SYS_CLONE3) }, withoutClone3,
 		"Features|SignalDuringStart"},
 	{"without close_range", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLOSE_RANGE) },
-		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, LoneCoreDump: true, Pidfd: true},
+		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, LoneCoreDump: true, Pidfd: true, Autokill: true},
 		"Features|FilesInherited|InheritFiles|FilesAboveLimit"},
 	{"without pidfds", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true},
@@ -165,6 +165,7 @@ func TestFeatures(t *testing.T) {
 		{"LoneCoreDump", 5, 16, got.LoneCoreDump, left.LoneCoreDump},
 		{"MMU", 0, 0, got.MMU, !strings.Contains(os.Getenv("VSPAWN_TARGET"), "nommu")},
 		{"Pidfd", 5, 4, got.Pidfd, left.Pidfd},
+		{"Autokill", 7, 1, got.Autokill, left.Autokill},
 	} {
 		if want := f.left && newEnough(f.major, f.minor); f.got != want {
 			t.Errorf("%s (Linux %d.%d) is %t, want %t", f.name, f.major, f.minor, f.got, want)
@@ -174,7 +175,7 @@ func TestFeatures(t *testing.T) {
 }
 
 var allFeatures = vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true,
-	CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true, Pidfd: true}
+	CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true, Pidfd: true, Autokill: true}
 
 // sayOldVersion has the kernel call itself 2.6 in this process, and in those
 // that it starts.

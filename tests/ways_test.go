@@ -54,6 +54,7 @@ var ways = []way{
 	{name: "groups", start: privileged(vspawn.Attr{Groups: []int{0}})},
 	{name: "the caller's own calls", start: attr(vspawn.Attr{Syscalls: []vspawn.Syscall{{Nr: unix.SYS_GETPID}}})},
 	{name: "parent-death signal", start: attr(vspawn.Attr{Pdeathsig: unix.SIGKILL})},
+	{name: "death with the parent", start: attr(vspawn.Attr{DieWithParent: true})},
 	{name: "namespaces", start: privileged(vspawn.Attr{
 		Cloneflags:    unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
 		PrivateMounts: true,

@@ -215,6 +215,12 @@ type Attr struct {
 	// signal when the program is set-user-ID or has capabilities.
 	Pdeathsig syscall.Signal
 
+	// DieWithParent has the child killed (SIGKILL) when this process ends or calls execve, whichever thread has
+	// started it: by CLONE_PIDFD_AUTOKILL with Linux 7.1, and NoNewPrivs (here without Syscalls, or inherited) or
+	// CAP_SYS_ADMIN, where Wait gives no Rusage and no other wait sees the child; else by Pdeathsig, as far as
+	// that goes, and not from a locked goroutine. See docs/design.md, To die with the parent.
+	DieWithParent bool
+
 	// Cloneflags are the new namespaces, CLONE_NEWPID and its like
 	// (namespaces(7)). CLONE_UNTRACED, CLONE_PTRACE, CLONE_SYSVSEM and CLONE_IO
 	// may be among them (clone(2)).
@@ -240,7 +246,7 @@ type Attr struct {
 	AllowSetgroups bool
 
 	// Cgroup is a descriptor of a cgroup v2 directory that the child is born in (CLONE_INTO_CGROUP,
-	// Linux 5.7).
+	// Linux 5.7). [Process.KillTree] kills all in it; the Process keeps a copy of the descriptor for that.
 	//
 	// If memory runs out there while memory.oom.group is 1, there or above, the kernel kills all in
 	// it, and with a child that is not yet the program its parent, which need not be in it. A parent

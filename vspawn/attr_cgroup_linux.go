@@ -11,6 +11,20 @@ func addCgroup(c *compiler) error {
 	return nil
 }
 
+// copyCgroup makes a copy of the cgroup's descriptor, for KillTree, or gives -1.
+func (p *Plan) copyCgroup(low *lowCopies) (fd int, err error) {
+	if p.cloneFlags&unix.CLONE_INTO_CGROUP == 0 {
+		return -1, nil
+	}
+	if fd, err = unix.FcntlInt(uintptr(p.cgroup), unix.F_DUPFD_CLOEXEC, p.top); err == unix.EINVAL {
+		fd, err = unix.FcntlInt(uintptr(p.cgroup), unix.F_DUPFD_CLOEXEC, 0) // near the limit
+	}
+	if err != nil {
+		return -1, &Error{Step: "fcntl", Field: "Cgroup", Object: "F_DUPFD_CLOEXEC", Err: err}
+	}
+	return p.keepClear(fd, low)
+}
+
 // cgroupHint is what may be done about an error that is the cgroup's, or "" for
 // one that may be another's, such as the new namespaces' (kernel/cgroup,
 // cgroup_css_set_fork).

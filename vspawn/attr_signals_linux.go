@@ -56,16 +56,37 @@ func addMask(c *compiler) error {
 // addPdeathsig looks for the parent after it has set the signal: one that was
 // already dead would never send it.
 func addPdeathsig(c *compiler) error {
-	s := c.attr.Pdeathsig
-	if s == 0 {
+	a := c.attr
+	o := op{field: "Pdeathsig", call: sysPrctl}
+	s := a.deathSignal()
+	switch {
+	case a.DieWithParent && a.Pdeathsig != 0:
+		return refuse("DieWithParent", "contradicts Pdeathsig: it is SIGKILL")
+	case a.DieWithParent && a.Ptrace:
+		return refuse("DieWithParent", "contradicts Ptrace, whose child is bound to the thread that traces it: use Pdeathsig")
+	case a.DieWithParent:
+		o.field, c.plan.dies = "DieWithParent", true
+		if !a.StartStopped { // see autokillFlags
+			o.kind = opDeathSignal
+		}
+		// The caller's own calls may need privileges that are to be gained.
+		c.plan.bornNNP = a.NoNewPrivs && len(a.Syscalls) == 0
+	case s == 0:
 		return nil
-	}
-	if !validSignal(s) {
+	case !validSignal(s):
 		return refuse("Pdeathsig", "%d is not a signal", int(s))
 	}
-	c.plan.pdeathsig = !c.attr.Ptrace // whose tracer is the thread that starts it
-	c.op(op{field: "Pdeathsig", call: sysPrctl,
-		args: []arg{name("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), sig(s)}})
-	addParentLives(c, "Pdeathsig")
+	c.plan.pdeathsig = !a.Ptrace // whose tracer is the thread that starts it
+	o.args = []arg{name("PR_SET_PDEATHSIG", unix.PR_SET_PDEATHSIG), sig(s)}
+	c.op(o)
+	addParentLives(c, o.field)
 	return nil
+}
+
+// deathSignal is the signal at the parent's death, or 0.
+func (a *Attr) deathSignal() syscall.Signal {
+	if a.DieWithParent {
+		return unix.SIGKILL
+	}
+	return a.Pdeathsig
 }

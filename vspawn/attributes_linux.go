@@ -49,7 +49,7 @@ var attributes = []attribute{
 	{"NoNewPrivs", nil, "before Landlock and Seccomp, to which it is the key", addNoNewPrivs},
 	{"Landlock", nil, "after Files.Path, which it would restrict", addLandlock},
 	{"Capabilities", fields{"Ambient"}, "after UID, which changes them, and after Landlock, which may need one", addCapabilities},
-	{"Pdeathsig", nil, "after the credentials, whose change clears it", addPdeathsig},
+	{"Pdeathsig", fields{"DieWithParent"}, "after the credentials, whose change clears it", addPdeathsig},
 	{"Ptrace", fields{"StartStopped"}, "late: the tracer sees no more than the exec", addPtrace},
 	{"Rlimits.NOFILE", nil, "after the last descriptor is made, unless it takes privileges", addNofile},
 	{"OOMScoreAdj.Raised", nil, "late, if it is above the parent's: until the exec, who kills the child kills the parent too", addOOMScoreAdjRaised},

@@ -159,6 +159,8 @@ var (
 		{"/x", nil, Attr{IgnoreSignals: []syscall.Signal{syscall.SIGSTOP}}, "IgnoreSignals[0]"},
 		{"/x", nil, Attr{DefaultSignals: []syscall.Signal{1}, IgnoreSignals: []syscall.Signal{1}}, "IgnoreSignals[0]"},
 		{"/x", nil, Attr{Pdeathsig: 99}, "Pdeathsig"},
+		{"/x", nil, Attr{DieWithParent: true, Pdeathsig: syscall.SIGTERM}, "DieWithParent"},
+		{"/x", nil, Attr{DieWithParent: true, Ptrace: true}, "DieWithParent"},
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_THREAD}, "Cloneflags"},
 		{"/x", nil, Attr{Cloneflags: unix.CLONE_FS}, "Cloneflags"},
 		{"/x", nil, Attr{UIDMap: []IDMap{{0, 0, 1}}}, "UIDMap"},

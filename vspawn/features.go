@@ -19,4 +19,5 @@ type FeatureSet struct {
 	LoneCoreDump      bool // a child that dumps core dies alone (5.16): else our memory is not dumpable during a start
 	MMU               bool // without one each program is one block of memory, and no stack grows
 	Pidfd             bool // waiting and signalling by pidfd (5.4): else a wait holds a thread
+	Autokill          bool // CLONE_PIDFD_AUTOKILL (7.1): else DieWithParent is a signal at the parent's death
 }

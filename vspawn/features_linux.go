@@ -14,7 +14,7 @@ import (
 // full is a kernel that has everything.
 var full = &FeatureSet{
 	Clone3: true, ClearSighand: true, SharedMemory: true,
-	CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true, MMU: true, Pidfd: true,
+	CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true, MMU: true, Pidfd: true, Autokill: true,
 }
 
 var features struct {
@@ -77,6 +77,9 @@ func findFeatures() error {
 	} {
 		f := try.FeatureSet
 		if err = f.tryClone(try.exitSignal); err == nil {
+			if err := f.tryAutokill(); err != nil {
+				return err
+			}
 			f.tryCloseRange()
 			f.LoneCoreDump = loneCoreDump()
 			f.MMU = hasMMU()

@@ -43,7 +43,7 @@ func mapText(list []IDMap) string {
 func (a *answerer) writeMaps(in *instance) error {
 	for _, f := range a.plan.maps {
 		path := fmt.Sprintf("/proc/%d/%s", in.pid(), f.name)
-		if err := a.write(path, f.text); err != nil {
+		if err := a.write(in, path, f.text); err != nil {
 			e := &Error{Step: "write", Field: f.field, Object: path, Err: err}
 			switch err {
 			case unix.EPERM:
@@ -65,8 +65,8 @@ func (a *answerer) writeMaps(in *instance) error {
 // write writes a map. The file is root's while a child of another start may
 // be another's; one who is not root waits for its turn, as long as the flag comes
 // back now and then.
-func (a *answerer) write(path, text string) error {
-	others, err := a.writeOnce(path, text)
+func (a *answerer) write(in *instance, path, text string) error {
+	others, err := a.writeOnce(in, path, text)
 	if err != unix.EACCES || !others || rootFilesAreOurs() {
 		return err
 	}
@@ -78,7 +78,7 @@ func (a *answerer) write(path, text string) error {
 		if n, _ := dumpable.turn(); n != turns {
 			turns, begin = n, time.Now()
 		}
-		others, err = a.writeOnce(path, text)
+		others, err = a.writeOnce(in, path, text)
 	}
 	return err
 }
@@ -88,8 +88,9 @@ func (a *answerer) write(path, text string) error {
 const turnTime = 10 * time.Second
 
 // writeOnce writes text by one system call, as a map file demands. others tells
-// whether another start may be why it can't.
-func (a *answerer) writeOnce(path, text string) (others bool, err error) {
+// whether another start may be why it can't. A file that is open before the child has
+// died is the child's, and not another's with its number.
+func (a *answerer) writeOnce(in *instance, path, text string) (others bool, err error) {
 	var f *os.File
 	others, err = dumpable.own(&a.hold, func() (err error) {
 		f, err = os.OpenFile(path, os.O_WRONLY, 0)
@@ -99,6 +100,9 @@ func (a *answerer) writeOnce(path, text string) (others bool, err error) {
 		return others, errors.Unwrap(err)
 	}
 	defer f.Close()
+	if pidfd := int(in.prog.Pidfd); pidfd >= 0 && pollPidfd(pidfd, unix.POLLIN, 0) != 0 {
+		return false, unix.ESRCH
+	}
 	if _, err = f.WriteString(text); err != nil {
 		return false, errors.Unwrap(err)
 	}

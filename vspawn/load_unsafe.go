@@ -22,7 +22,8 @@ type loaded struct {
 	ops    []*op // the op behind each step
 	fixups []fixup
 	flags  uint64
-	asks   bool // the child asks its parent
+	asks   bool   // the child asks its parent
+	bound  uint64 // the flags among those that bind the child to its pidfd, or 0
 }
 
 // A fixup is a word of a Step that has its value only at the start: the
@@ -39,15 +40,18 @@ const outWord stepWord = 6 // 0 to 5 are the arguments
 
 // load makes the steps for a kernel with the features f, on the thread that is
 // to make the child.
-func (p *Plan) load(f *FeatureSet) (*loaded, error) {
+func (p *Plan) load(f *FeatureSet) (*loaded, error) { return p.loadBound(f, 0) }
+
+// loadBound is load for a child that is bound to its pidfd by the flags given.
+func (p *Plan) loadBound(f *FeatureSet, bound uint64) (*loaded, error) {
 	if err := p.checkApart(); err != nil {
 		return nil, err
 	}
 	apart := p.mayAsk && bornApart()
-	if l := p.ready.Load(); l != nil && l.kernel == f && !apart {
+	if l := p.ready.Load(); l != nil && l.kernel == f && l.bound == bound && !apart {
 		return l, nil
 	}
-	l := &loaded{kernel: f, flags: p.flags(f), asks: p.asks || apart}
+	l := &loaded{kernel: f, flags: p.flags(f) | bound, asks: p.asks || apart, bound: bound}
 	lasting := !p.writesOwnProc && !apart // does not depend on the process's present state
 	lower := p.lowersOOMScoreAdj()
 	for i := range p.ops {
@@ -76,6 +80,7 @@ func (p *Plan) load(f *FeatureSet) (*loaded, error) {
 				return nil, err
 			}
 		case o.kind == opLowerOOMScoreAdj && !lower || o.kind == opRaiseOOMScoreAdj && lower:
+		case o.kind == opDeathSignal && bound != 0:
 		case o.kind == opParent && apart:
 			for _, o := range question(o.field) {
 				l.add(&o, o.args)
@@ -165,6 +170,8 @@ type instance struct {
 
 	command *command // in place of the loaded one, if not nil
 	mem     memory   // its strings
+
+	autoreap bool // the kernel reaps the child
 }
 
 // instances are reused: they come to about a kilobyte each.
@@ -247,7 +254,9 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report 
 	} else {
 		prog.Create = asm.Step{Nr: unix.SYS_CLONE, Args: [6]uintptr{uintptr(l.flags), 0, pid}}
 	}
-	in.setExitSignal(unix.SIGCHLD)
+	if in.autoreap = l.bound != 0; !in.autoreap {
+		in.setExitSignal(unix.SIGCHLD)
+	}
 }
 
 // keepStrictly has a copy to a spare number fail the start: what the parent holds

@@ -40,6 +40,7 @@ const (
 	opRaiseOOMScoreAdj        // if it is not
 	opClosePeer               // close, if the child asks its parent
 	opParent                  // getppid; a question if the child is in another PID namespace
+	opDeathSignal             // prctl, unless the child is bound to its pidfd
 	opNofile                  // prlimit64 with the limit that the runtime has raised, if it has
 )
 
@@ -143,6 +144,8 @@ func (o *op) String() string {
 		s += " /* if that is less than the parent's */"
 	case opRaiseOOMScoreAdj:
 		s += " /* if it is not */"
+	case opDeathSignal:
+		s += " /* or CLONE_PIDFD_AUTOKILL */"
 	}
 	return s
 }

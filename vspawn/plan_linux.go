@@ -42,6 +42,8 @@ type compiled struct {
 	credentials bool   // the child changes its credentials
 	newUser     bool   // it is born in a new user namespace
 	pdeathsig   bool   // the child is to be started from a lasting thread
+	dies        bool   // and dies with this process, if only by that
+	bornNNP     bool   // it may have no_new_privs from its birth on
 	traced      bool   // the child is traced by the thread that starts it
 	stopped     bool   // and is to be left stopped, without a tracer
 	execPath    arg    // a name for the program that is a descriptor,
@@ -174,6 +176,9 @@ var cloneFlagNames = []struct {
 	{unix.CLONE_FILES, "CLONE_FILES"},
 	{unix.CLONE_CLEAR_SIGHAND, "CLONE_CLEAR_SIGHAND"},
 	{unix.CLONE_INTO_CGROUP, "CLONE_INTO_CGROUP"},
+	{cloneAutoreap, "CLONE_AUTOREAP"},
+	{cloneNNP, "CLONE_NNP"},
+	{cloneAutokill, "CLONE_PIDFD_AUTOKILL"},
 	{unix.CLONE_UNTRACED, "CLONE_UNTRACED"},
 	{unix.CLONE_PTRACE, "CLONE_PTRACE"},
 	{unix.CLONE_SYSVSEM, "CLONE_SYSVSEM"},

@@ -21,8 +21,8 @@ type poller struct {
 	waiting map[uint64]chan struct{} // by token
 }
 
-// add has ended closed when the child behind pidfd ends.
-func (p *poller) add(pidfd int, ended chan struct{}) (token uint64, err error) {
+// add has ended closed when the child behind pidfd ends, of which the events tell.
+func (p *poller) add(pidfd int, events int16, ended chan struct{}) (token uint64, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.file == nil {
@@ -34,7 +34,7 @@ func (p *poller) add(pidfd int, ended chan struct{}) (token uint64, err error) {
 	token = p.next
 	// A token rather than the descriptor: the number is used again, while a
 	// child that is about to exec may still hold a copy of the old one open.
-	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLONESHOT, Fd: int32(token), Pad: int32(token >> 32)}
+	ev := unix.EpollEvent{Events: uint32(events) | unix.EPOLLONESHOT, Fd: int32(token), Pad: int32(token >> 32)}
 	if err := unix.EpollCtl(p.fd, unix.EPOLL_CTL_ADD, pidfd, &ev); err != nil {
 		return 0, &Error{Step: "epoll_ctl", Object: "pidfd", Err: err}
 	}

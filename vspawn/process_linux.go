@@ -29,6 +29,8 @@ type Process struct {
 	pid   int
 	pidfd int // -1 if the kernel has none, or once the child is reaped
 
+	autoreap bool // the kernel reaps it, and kills it when pidfd is closed: DieWithParent
+
 	mu    sync.Mutex
 	state State         // once reaped: it then has a pid
 	err   error         // once there will be no state
@@ -37,6 +39,9 @@ type Process struct {
 	alone bool          // a thread waits, and closes ended
 	blind error         // why the last wait by a thread saw nothing
 	let   chan struct{} // closed once it is over, for WaitFor; nil while no one needs it
+
+	first  bool // of a PID namespace of its own
+	cgroup int  // a descriptor of the one that it was born in, until it is over, or -1
 
 	sharer *sharer // what ends with the child's memory, at the latest when it is reaped
 }
@@ -54,7 +59,7 @@ func (p *Process) result() (*State, error) {
 }
 
 func newProcess(in *instance, f *FeatureSet) *Process {
-	p := &Process{pid: in.pid(), pidfd: int(in.prog.Pidfd)}
+	p := &Process{pid: in.pid(), pidfd: int(in.prog.Pidfd), autoreap: in.autoreap, cgroup: -1}
 	switch {
 	case !f.Pidfd && p.pidfd >= 0:
 		unix.Close(p.pidfd)
@@ -166,7 +171,7 @@ func (p *Process) brief() bool {
 		return false
 	}
 	p.mu.Unlock()
-	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 1)
+	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: p.endEvents()}}, 1)
 	return n == 1
 }
 
@@ -182,7 +187,7 @@ func (p *Process) watch() (<-chan struct{}, error) {
 	case p.over():
 		close(ended)
 	case p.pidfd >= 0:
-		token, err := ends.add(p.pidfd, ended)
+		token, err := ends.add(p.pidfd, p.endEvents(), ended)
 		if err != nil {
 			return nil, err
 		}
@@ -233,6 +238,10 @@ func (p *Process) release() {
 		unix.Close(p.pidfd) // which takes it off the poller as well
 		p.pidfd = -1
 	}
+	if p.cgroup >= 0 {
+		unix.Close(p.cgroup)
+		p.cgroup = -1
+	}
 }
 
 // waitid is waitid(2) for this child. It leaves s without a pid if there is no
@@ -243,14 +252,22 @@ func (p *Process) waitid(options int, s *State) error {
 	if p.pidfd >= 0 {
 		idType, id = unix.P_PIDFD, p.pidfd
 	}
-	if err := ignoringEINTR(func() error { return waitid(idType, id, &info, options, &s.rusage) }); err != nil {
-		return p.waitError(err)
+	if p.autoreap {
+		options |= unix.WALL // for one that tells its parent nothing
 	}
-	if info.pid != 0 {
-		s.pid, s.status = p.pid, info.waitStatus()
-		if options&unix.WNOWAIT == 0 && (s.Exited() || s.Signaled()) {
-			p.sharer.leave()
+	err := ignoringEINTR(func() error { return waitid(idType, id, &info, options, &s.rusage) })
+	switch {
+	case err == unix.ECHILD && p.autoreap && options&unix.WEXITED != 0:
+		if err := p.exitInfo(s); err != nil {
+			return err
 		}
+	case err != nil:
+		return p.waitError(err)
+	case info.pid != 0:
+		s.pid, s.status = p.pid, info.waitStatus()
+	}
+	if s.pid != 0 && options&unix.WNOWAIT == 0 && (s.Exited() || s.Signaled()) {
+		p.sharer.leave()
 	}
 	return nil
 }
@@ -273,6 +290,9 @@ func (p *Process) Close() error {
 	defer p.mu.Unlock()
 	if p.over() {
 		return nil
+	}
+	if p.autoreap {
+		p.keepPidfd()
 	}
 	p.err = os.ErrClosed
 	p.release()

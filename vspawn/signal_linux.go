@@ -21,6 +21,11 @@ func (p *Process) Signal(s syscall.Signal) error {
 	if p.over() {
 		return os.ErrProcessDone
 	}
+	return p.signal(s)
+}
+
+// signal sends a signal to a child that is not over. The caller holds mu.
+func (p *Process) signal(s syscall.Signal) error {
 	if !kernelInt(int(s)) {
 		return &Error{Step: "kill", Object: "pid " + itoa(p.pid), Err: unix.EINVAL}
 	}
@@ -51,7 +56,12 @@ func (p *Process) SignalGroup(s syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	err := error(unix.EINVAL)
-	if kernelInt(int(s)) {
+	switch {
+	case !kernelInt(int(s)):
+	case p.autoreap: // its number may be another's
+		const processGroup = 1 << 2 // PIDFD_SIGNAL_PROCESS_GROUP, Linux 6.9
+		err = unix.PidfdSendSignal(p.pidfd, s, nil, processGroup)
+	default:
 		err = unix.Kill(-p.pid, s)
 	}
 	if err != nil {
@@ -74,6 +84,16 @@ func (p *Process) Pidfd() (int, error) {
 		return -1, os.ErrProcessDone
 	case p.pidfd < 0:
 		return -1, &Error{Step: "pidfd_open", Object: "pid " + itoa(p.pid), Err: unix.ENOSYS, Hint: "needs Linux 5.4"}
+	}
+	if p.autoreap {
+		fd, err := p.anotherPidfd()
+		switch err {
+		case nil:
+			return fd, nil
+		case unix.ESRCH:
+			return -1, os.ErrProcessDone
+		}
+		return -1, &Error{Step: "pidfd_open", Object: "pid " + itoa(p.pid), Err: err}
 	}
 	fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {

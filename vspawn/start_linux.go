@@ -38,7 +38,12 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	lasting := p.pdeathsig && !lockedThread()
+	bound, lasting := p.autokillFlags(f), false
+	if bound == 0 {
+		if lasting, err = p.startsLasting(); err != nil {
+			return nil, err
+		}
+	}
 	if p.traced { // the thread that starts it also traces it
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
@@ -46,7 +51,7 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err := p.supported(f); err != nil {
 		return nil, err
 	}
-	start := p.start
+	start := func(ctx context.Context, f *FeatureSet) (*Process, error) { return p.start(ctx, f, bound) }
 	if lasting {
 		start = p.startLasting
 	}
@@ -76,6 +81,7 @@ func (p *Plan) supported(f *FeatureSet) error {
 type launch struct {
 	*Plan
 	f     *FeatureSet
+	bound uint64 // the flags by which the child is bound to its pidfd, or 0
 	in    *instance
 	low   *lowCopies
 	links links
@@ -87,13 +93,15 @@ type launch struct {
 	reader *os.File
 	report int
 
+	cgroup int // a copy of the plan's, or -1
+
 	killed   bool  // by the end of the context
 	talkErr  error // the child got no answer
 	traceErr error // it was not brought to its stop, and is dead
 }
 
-func (p *Plan) start(ctx context.Context, f *FeatureSet) (*Process, error) {
-	s := launch{Plan: p, f: f, links: noLinks, report: -1}
+func (p *Plan) start(ctx context.Context, f *FeatureSet, bound uint64) (*Process, error) {
+	s := launch{Plan: p, f: f, bound: bound, links: noLinks, report: -1, cgroup: -1}
 	defer s.close()
 	if err := s.open(); err != nil {
 		return nil, err
@@ -126,7 +134,10 @@ func (s *launch) open() (err error) {
 	if s.low, err = s.borrow(s.f); err != nil {
 		return err
 	}
-	l, err := s.load(s.f)
+	if s.cgroup, err = s.copyCgroup(s.low); err != nil {
+		return err
+	}
+	l, err := s.loadBound(s.f, s.bound)
 	if err != nil {
 		return err
 	}
@@ -151,6 +162,9 @@ func (s *launch) close() {
 		instances.Put(s.in)
 	}
 	s.closeReport()
+	if s.cgroup >= 0 {
+		unix.Close(s.cgroup)
+	}
 	if s.reader != nil {
 		s.reader.Close()
 	}
@@ -224,6 +238,8 @@ func (s *launch) result(ctx context.Context) (*Process, error) {
 		proc.discard()
 		return nil, err
 	}
+	proc.first = s.cloneFlags&unix.CLONE_NEWPID != 0
+	proc.cgroup, s.cgroup = s.cgroup, -1
 	return proc, nil
 }
 

@@ -40,32 +40,42 @@ func programOrGone(pid int) bool {
 	if err == unix.ECHILD || err == nil && info.pid != 0 {
 		return true
 	}
-	parent, flags, dead, ok := readStat(pid)
+	s, ok := readStat(pid)
 	if !ok {
 		return false
 	}
 	// In another PID namespace's /proc the number may be another process's.
 	self, err := os.Readlink("/proc/self")
 	const forkNoExec = 0x40 // PF_FORKNOEXEC, include/linux/sched.h
-	return err == nil && self == strconv.Itoa(parent) && (dead || flags&forkNoExec == 0)
+	return err == nil && self == strconv.Itoa(s.parent) && (s.dead || s.flags&forkNoExec == 0)
 }
 
-// readStat reads the parent and the flags of a process, and whether it is a
-// zombie: proc_pid_stat(5). One that is traced waitid does not tell of.
-func readStat(pid int) (parent int, flags uint64, dead, ok bool) {
+// A procStat is what is needed of a process: proc_pid_stat(5). One that is traced waitid
+// does not tell of.
+type procStat struct {
+	parent, session int
+	flags           uint64
+	dead            bool // its first thread is a zombie
+}
+
+// readStat reads it. The number may be another's by then.
+func readStat(pid int) (s procStat, ok bool) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, 0, false, false
+		return s, false
 	}
 	// The name, in brackets, may hold brackets and spaces itself.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(fields) < 7 {
-		return 0, 0, false, false
+		return s, false
 	}
-	parent, err = strconv.Atoi(string(fields[1]))
-	if err != nil {
-		return 0, 0, false, false
+	s.dead = fields[0][0] == 'Z' || fields[0][0] == 'X'
+	if s.parent, err = strconv.Atoi(string(fields[1])); err != nil {
+		return s, false
 	}
-	flags, err = strconv.ParseUint(string(fields[6]), 10, 64)
-	return parent, flags, fields[0][0] == 'Z' || fields[0][0] == 'X', err == nil
+	if s.session, err = strconv.Atoi(string(fields[3])); err != nil {
+		return s, false
+	}
+	s.flags, err = strconv.ParseUint(string(fields[6]), 10, 64)
+	return s, err == nil
 }

@@ -9,7 +9,7 @@ import (
 
 // startLasting is start, on a thread that lives as long as the process.
 func (p *Plan) startLasting(ctx context.Context, f *FeatureSet) (proc *Process, err error) {
-	onLastingThread(func() { proc, err = p.start(ctx, f) })
+	onLastingThread(func() { proc, err = p.start(ctx, f, 0) })
 	return proc, err
 }
 

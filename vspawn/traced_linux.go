@@ -38,8 +38,8 @@ func addPtrace(c *compiler) error {
 	c.op(op{field: field, call: sysPtrace, args: []arg{name("PTRACE_TRACEME", unix.PTRACE_TRACEME), dec(0), dec(0), dec(0)}})
 	c.op(op{field: field, call: sysGetpid, out: arg{kind: argNext}})
 	c.op(op{field: field, call: sysTkill, args: []arg{{kind: argResult}, sig(unix.SIGSTOP)}})
-	if a.Pdeathsig != 0 {
-		deathSignal(sig(a.Pdeathsig))
+	if s := a.deathSignal(); s != 0 {
+		deathSignal(sig(s))
 	} else {
 		deathSignal(dec(0))
 	}

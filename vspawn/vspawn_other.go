@@ -50,6 +50,9 @@ func (*Process) Signal(s signalNumber) error { return os.ErrProcessDone }
 // SignalGroup answers [os.ErrProcessDone] on this system.
 func (*Process) SignalGroup(s signalNumber) error { return os.ErrProcessDone }
 
+// KillTree answers [os.ErrProcessDone] on this system.
+func (*Process) KillTree() error { return os.ErrProcessDone }
+
 // Kill answers [os.ErrProcessDone] on this system.
 func (*Process) Kill() error { return os.ErrProcessDone }
 

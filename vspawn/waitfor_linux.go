@@ -25,6 +25,13 @@ func (p *Process) WaitFor(ctx context.Context, changes Change) (*State, error) {
 	wake := make(chan os.Signal, 1)
 	signal.Notify(wake, unix.SIGCHLD)
 	defer signal.Stop(wake)
+	var ended <-chan struct{}
+	if p.autoreap { // no signal tells of its end
+		var err error
+		if ended, err = p.watch(); err != nil {
+			return nil, err
+		}
+	}
 	for {
 		s, err := p.look(changes)
 		if s != nil || err != nil {
@@ -32,6 +39,8 @@ func (p *Process) WaitFor(ctx context.Context, changes Change) (*State, error) {
 		}
 		select {
 		case <-wake:
+		case <-ended:
+			ended = nil
 		case <-p.isOver():
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)

@@ -80,6 +80,7 @@
 //	-default SIGNAL,...                  give these signals their default action
 //	-ignore SIGNAL,...                   ignore these signals
 //	-pdeathsig SIGNAL                    signal to the child when vspawn dies
+//	-die-with-parent                     kill the child when vspawn dies
 //	-new NAMESPACE,...                   new namespaces: cgroup, ipc, mount, net, pid, time, user, uts
 //	-setns FILE|PID:NAMESPACE,...        enter the namespace of a file of /proc/PID/ns, or those of a process; repeatable
 //	-unshare NAMESPACE,...               new namespaces after -setns

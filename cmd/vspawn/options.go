@@ -70,6 +70,7 @@ var options = []option{
 	{"default", "DefaultSignals", "SIGNAL,...", "give these signals their default action", signals(func(r *request) *[]syscall.Signal { return &r.attr.DefaultSignals })},
 	{"ignore", "IgnoreSignals", "SIGNAL,...", "ignore these signals", signals(func(r *request) *[]syscall.Signal { return &r.attr.IgnoreSignals })},
 	{"pdeathsig", "Pdeathsig", "SIGNAL", "signal to the child when vspawn dies", setPdeathsig},
+	{"die-with-parent", "DieWithParent", "", "kill the child when vspawn dies", toggle(func(r *request) *bool { return &r.attr.DieWithParent })},
 	{"new", "Cloneflags", "NAMESPACE,...", "new namespaces: cgroup, ipc, mount, net, pid, time, user, uts", namespaceFlags(func(r *request) *uintptr { return &r.attr.Cloneflags })},
 	{"setns", "Setns", "FILE|PID:NAMESPACE,...", "enter the namespace of a file of /proc/PID/ns, or those of a process; repeatable", setSetns},
 	{"unshare", "Unshareflags", "NAMESPACE,...", "new namespaces after -setns", namespaceFlags(func(r *request) *uintptr { return &r.attr.Unshareflags })},

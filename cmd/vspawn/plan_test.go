@@ -38,7 +38,7 @@ func TestPlan(t *testing.T) {
 		{"close", "-inherit -close 0 -close 2- /bin/true"},
 		{"sched", "-sched fifo:10 -nice -5 -ionice realtime:0 -cpus 0-1,3 -timer-slack 50us /bin/true"},
 		{"deadline", "-reset-on-fork -sched deadline:1ms:10ms:20ms -ionice idle /bin/true"},
-		{"misc", "-core-sched -oom-score-adj -500 -personality addr-no-randomize,linux32 -new-keyring -stopped /bin/true"},
+		{"misc", "-die-with-parent -core-sched -oom-score-adj -500 -personality addr-no-randomize,linux32 -new-keyring -stopped /bin/true"},
 		{"caps", "-uid 1000 -keep-caps -caps net_raw,CAP_CHOWN/chown/all,-sys_admin,-net_raw -ambient chown -securebits noroot,noroot_locked /bin/true"},
 		{"landlock", "-no-new-privs -landlock-access fs:all -landlock-access net:connect-tcp -landlock-access scope:all " +
 			"-landlock-rule path:execute,read-file:/usr -landlock-rule port:connect-tcp:443 /bin/true"},

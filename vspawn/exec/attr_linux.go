@@ -113,6 +113,8 @@ func (c *Cmd) attr(fds []int, env []string, ask bool) (*vspawn.Attr, error) {
 			return nil, &vspawn.AttrError{Field: "Env", Reason: "set in Attr: set that of Cmd"}
 		case a.Dir != "":
 			return nil, &vspawn.AttrError{Field: "Dir", Reason: "set in Attr: set that of Cmd"}
+		case a.DieWithParent:
+			return nil, &vspawn.AttrError{Field: "DieWithParent", Reason: "os.Process can't wait for a child that the kernel reaps: set Pdeathsig"}
 		}
 	}
 	a.Env, a.Dir = env, c.Dir

@@ -73,7 +73,9 @@ type Cmd struct {
 	// Attr is what os/exec has not. Start completes a copy of it: the fields
 	// above have their say over Env, Dir and descriptors 0 to 2 and those of
 	// ExtraFiles, to which Files adds others. What is set in SysProcAttr can't
-	// be set here as well; nor can Env and Dir, for which Cmd has its own.
+	// be set here as well; nor can Env and Dir, for which Cmd has its own. DieWithParent
+	// is refused, since [os.Process] can't wait for a child that the kernel reaps: it is
+	// Pdeathsig with SIGKILL that a command is given.
 	//
 	// To set it at all, if only to &vspawn.Attr{}, changes two things. The command
 	// inherits no other descriptors, unless InheritFiles says so; without an Attr it

@@ -16,7 +16,7 @@
 //     program's own name. A relative path is relative to Dir.
 //   - The context of Start ends with the exec: it can kill a child that is not the
 //     program yet, and no other. That of Wait ends the wait alone. Kill kills
-//     the child; what it has started, SignalGroup and KillCgroup reach as well.
+//     the child; KillTree kills what it has started as well.
 //   - A child that exits with another status than 0, or is killed, is no error of
 //     Wait: its State says so.
 //   - A child has its parent's standard input, output and error, unless Files has

@@ -101,7 +101,7 @@ func TestFeaturesForWant(t *testing.T) {
 		less func(f *FeatureSet)
 	}{
 		{"RLIMIT_NOFILE", []string{strconv.Itoa(unix.RLIMIT_NOFILE), "new"}, func(*FeatureSet) {}},
-		{"RLIMIT_NOFILE, pidfd_open", []string{strconv.Itoa(unix.RLIMIT_NOFILE), "old"}, func(f *FeatureSet) { f.Clone3, f.ClearSighand = false, false }},
+		{"RLIMIT_NOFILE, pidfd_open", []string{strconv.Itoa(unix.RLIMIT_NOFILE), "old"}, func(f *FeatureSet) { f.Clone3, f.ClearSighand, f.Autokill = false, false, false }},
 		{"RLIMIT_NPROC", []string{strconv.Itoa(unix.RLIMIT_NPROC), "new"}, func(*FeatureSet) {}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 // grows is a process that has others, by its arguments: "wide N DEPTH" has N, each of
 // which has as many, and so on; "chain N" has one, and that the next; "orphan" one whose
 // parent has ended, "away" one that is in another session besides. Each writes a byte to its
-// standard output, and waits, with that open.
+// standard output, and waits for the end of its input, with that open.
 var growsHelper = helper.New("grows", func(args []string) int {
 	switch args[0] {
 	case "wide", "chain":
@@ -52,9 +52,8 @@ var growsHelper = helper.New("grows", func(args []string) int {
 		return 0
 	}
 	os.Stdout.WriteString("x")
-	for {
-		unix.Pause()
-	}
+	os.Stdin.Read(make([]byte, 1)) // until the test is over, should it fail
+	return 0
 })
 
 func number(s string) int {
@@ -90,7 +89,8 @@ func grow(t *testing.T, attr vspawn.Attr, n int, args ...string) *grove {
 	t.Helper()
 	argv := growsHelper.Argv(args...)
 	r, w := blockingPipe(t)
-	attr.Files = []vspawn.File{{Child: 0, Path: os.DevNull}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}
+	in, _ := blockingPipe(t)
+	attr.Files = []vspawn.File{{Child: 0, Parent: in}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}
 	p, err := vspawn.Start(t.Context(), program(argv), argv, &attr)
 	if err != nil {
 		t.Fatal(err)

@@ -155,8 +155,9 @@ func TestKillTreeOwnCgroup(t *testing.T) {
 var ownCgroupHelper = helper.New("own cgroup", func([]string) int {
 	argv := growsHelper.Argv("chain", "2")
 	r, w := rawPipe()
+	in, _ := rawPipe()
 	p, err := vspawn.Start(noContext, program(argv), argv, &vspawn.Attr{Cgroup: vspawn.FD(3),
-		Files: []vspawn.File{{Child: 0, Path: os.DevNull}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
+		Files: []vspawn.File{{Child: 0, Parent: in}, {Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
 	if err == nil {
 		w.Close()
 		_, err = io.ReadFull(r, make([]byte, 3))

@@ -86,15 +86,20 @@ func (p *Process) killCgroup() (done bool, err error) {
 		if p.pidfd < 0 {
 			return false, nil
 		}
-		t := p.tree()
-		t.list = func() []int { pids, _ := cgroupPids(p.cgroup); return pids }
-		t.has = func(pid int) bool { return slices.Contains(t.list(), pid) }
-		err = t.kill()
+		err = p.killListed()
 	}
 	if killed := p.signal(unix.SIGKILL); killed != os.ErrProcessDone {
 		err = cmp.Or(err, killed)
 	}
 	return true, err
+}
+
+// killListed kills what is in the child's cgroup where there is no cgroup.kill.
+func (p *Process) killListed() error {
+	t := p.tree()
+	t.list = func() []int { pids, _ := cgroupPids(p.cgroup); return pids }
+	t.has = func(pid int) bool { return slices.Contains(t.list(), pid) }
+	return t.kill()
 }
 
 // cgroupPids are the processes in a cgroup and below it.

@@ -5,10 +5,10 @@ RIG := build/rig
 # Options reach the rig by the environment, as they were typed: without
 # $(value) make would take the $ in RUN='^TestX$' for a variable of its own.
 # No shell passes on a variable with a "-" in its name: that of a target is "_".
-OPTIONS := TARGETS TARGET KERNELS RUN SHARD TIMEOUT LIMIT JOBS CPUS MEMORY ACCEL APPEND QEMU_ARGS GDB TESTS $(filter KERNEL_% MODULES_% VSPAWN_%,$(.VARIABLES))
+OPTIONS := TARGETS TARGET KERNELS RUN SHARD TIMEOUT LIMIT JOBS CPUS MEMORY ACCEL APPEND QEMU_ARGS GDB TESTS MINUTES $(filter KERNEL_% MODULES_% VSPAWN_%,$(.VARIABLES))
 $(foreach o,$(OPTIONS),$(if $(filter-out undefined,$(origin $o)),$(eval override export $(subst -,_,$o) := $$(value $o))))
 
-.PHONY: help qemu-test nommu-std test osexec image run kernel bench setup clean rig
+.PHONY: help qemu-test nommu-std test fuzz osexec image run kernel bench setup clean rig
 
 help: rig ## list targets and options
 	@echo 'make TARGET [OPTION=value]'; echo; echo 'targets:'
@@ -23,6 +23,9 @@ nommu-std: rig ## run the standard library's tests on riscv64-nommu
 
 test: rig ## vet, lint, and run the tests on this machine and under qemu-user
 	@$(RIG) check
+
+fuzz: rig ## try random input on all fuzz targets, for MINUTES=
+	@$(RIG) fuzz
 
 osexec: ## run the tests of os/exec, and of programs that use it, against vspawn/exec
 	go run ./tests/osexec

@@ -25,7 +25,7 @@ import (
 // What tests need around them: terminals, directories, cgroups and processes.
 
 // terminal makes a terminal and gives a descriptor of it.
-func terminal(t *testing.T) int {
+func terminal(t testing.TB) int {
 	t.Helper()
 	ptmx, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -169,7 +169,7 @@ func exits(t *testing.T, status byte) []string {
 }
 
 // waiting starts a child that runs until the test ends.
-func waiting(t *testing.T, attr *vspawn.Attr) *vspawn.Process {
+func waiting(t testing.TB, attr *vspawn.Attr) *vspawn.Process {
 	t.Helper()
 	puppet := tiny.New(t)
 	argv := tiny.Argv(t)

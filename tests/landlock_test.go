@@ -20,13 +20,21 @@ import (
 func needLandlock(t *testing.T, abi int) {
 	t.Helper()
 	helper.SkipEmulated(t, "Landlock")
-	v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
-	if errno != 0 {
-		t.Skip("no Landlock (Linux 5.13): ", errno)
+	v, err := landlockVersion()
+	if err != nil {
+		t.Skip("no Landlock (Linux 5.13): ", err)
 	}
-	if int(v) < abi {
+	if v < abi {
 		t.Skipf("this kernel's Landlock is version %d, older than %d (4 is Linux 6.7, 6 is 6.12)", v, abi)
 	}
+}
+
+func landlockVersion() (int, error) {
+	v, _, errno := unix.RawSyscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(v), nil
 }
 
 // Where there is no Landlock, the start fails, and says so.

@@ -18,11 +18,19 @@ import (
 // needUserNamespaces skips a test where there can be no new user namespace.
 func needUserNamespaces(t *testing.T) {
 	t.Helper()
-	_, err := vspawn.Start(t.Context(), "/no/such/program", nil, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER})
-	var e *vspawn.Error
-	if errors.As(err, &e) && e.Step != "execve" {
+	if err := noUserNamespaces(); err != nil {
 		t.Skip("no user namespaces here: ", err)
 	}
+}
+
+// noUserNamespaces tells why there can be no new user namespace.
+func noUserNamespaces() error {
+	_, err := vspawn.Start(noContext, "/no/such/program", nil, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER})
+	var e *vspawn.Error
+	if errors.As(err, &e) && e.Step != "execve" {
+		return err
+	}
+	return nil
 }
 
 // A child is in the new namespaces that were asked for, and otherwise in its

@@ -33,20 +33,20 @@ var withoutClone3 = vspawn.FeatureSet{SharedMemory: true, CloseRangeUnshare: tru
 
 var elsewheres = []elsewhere{
 	{"without clone3", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3) }, withoutClone3,
-		"Features|FailingStep|CancelStep|ParentWaits|UserNamespace|SignalDuringStart|SignalStorm"},
+		"Features|Descriptors|FailingStep|CancelStep|ParentWaits|UserNamespace|SignalDuringStart|SignalStorm"},
 	{"sandbox", func() error { return seccomp.Deny(unix.EPERM, unix.SYS_CLONE3) }, withoutClone3,
-		"Features|SignalDuringStart"},
+		"Features|Descriptors|SignalDuringStart"},
 	{"without close_range", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLOSE_RANGE) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, LoneCoreDump: true, Pidfd: true, Autokill: true},
-		"Features|FilesInherited|InheritFiles|FilesAboveLimit"},
+		"Features|Descriptors|FilesInherited|InheritFiles|FilesAboveLimit"},
 	{"without pidfds", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true},
-		"Features|Ends|Zombie|StoppedAndContinued|CancelAfter|ParentDiesJustBefore|TracedPoll|TracedBesideWaiter"},
+		"Features|Descriptors|Ends|Zombie|StoppedAndContinued|CancelAfter|ParentDiesJustBefore|TracedPoll|TracedBesideWaiter"},
 	{"Linux 4.14", func() error {
 		return errors.Join(sayOldVersion(),
 			seccomp.Deny(unix.ENOSYS, unix.SYS_CLONE3, unix.SYS_CLOSE_RANGE, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL))
 	}, vspawn.FeatureSet{SharedMemory: true},
-		"Features|Files|FilesInherited|FilesAboveLimit|Ends|StoppedAndContinued|Zombie|FailingStart|" +
+		"Features|Descriptors|Files|FilesInherited|FilesAboveLimit|Ends|StoppedAndContinued|Zombie|FailingStart|" +
 			"CancelStep|CancelAfter|ParentUnchanged|UserNamespace|SignalDuringStart|ParentDiesJustBefore|TracedPoll|TracedSignalled"},
 	{"ordinary user", func() error {
 		if os.Getuid() != 0 {
@@ -54,7 +54,7 @@ var elsewheres = []elsewhere{
 		}
 		// In this order: the last gives up the right to the others.
 		return errors.Join(unix.Setgroups(nil), unix.Setresgid(1000, 1000, 1000), unix.Setresuid(1000, 1000, 1000))
-	}, allFeatures, "Features|FailingPrivilege|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart|ParentDiesJustBefore"},
+	}, allFeatures, "Features|Descriptors|FailingPrivilege|Landlock|Open|SeccompIsLast|StartStopped|UserNamespace|SignalDuringStart|ParentDiesJustBefore"},
 }
 
 // elsewhereEnv names the elsewhere that a process is in.

@@ -244,25 +244,3 @@ func TestCompileRefuses(t *testing.T) {
 		}
 	}
 }
-
-// No input makes Compile panic, or start anything.
-func FuzzCompile(f *testing.F) {
-	f.Add("/bin/true", "true", "A=1", "/", 0, 1, 2, 0)
-	f.Fuzz(func(t *testing.T, path, arg, env, dir string, a, b, c, d int) {
-		plan, err := Compile(path, []string{arg, dir}, &Attr{
-			Env: []string{env}, Dir: dir, Chroot: env, Files: []File{{Child: a, Parent: FD(b)}, {Child: c, Parent: FD(d)}},
-			Pgid: &a, TTY: FD(b), Foreground: a > b, Umask: &c, Rlimits: []Rlimit{{a, uint64(b), uint64(c)}},
-			UID: &b, GID: &c, Groups: []int{a, b, c}, SignalMask: []syscall.Signal{syscall.Signal(a)},
-			IgnoreSignals: []syscall.Signal{syscall.Signal(d)}, Pdeathsig: syscall.Signal(b),
-			Cloneflags: uintptr(a), UIDMap: []IDMap{{a, b, c}}, Syscalls: []Syscall{{Nr: uintptr(a)}},
-		})
-		if err != nil {
-			var refused *AttrError
-			if !errors.As(err, &refused) {
-				t.Fatal(err)
-			}
-			return
-		}
-		_ = plan.String()
-	})
-}

@@ -46,6 +46,7 @@ func commands() []command {
 		{name: "test", text: "run the tests in the guests", run: runTests},
 		{name: "std", text: "run the standard library's tests on " + stdTarget, run: testStd},
 		{name: "check", text: "vet, lint, and run the tests on this machine", run: check},
+		{name: "fuzz", text: "try random input on all fuzz targets, for MINUTES", run: fuzz},
 		{name: "image", text: "build build/<target>/initramfs.cpio.gz", run: buildImages},
 		{name: "run", text: "boot the image of one target to a shell; Ctrl-A X leaves it", run: runShell},
 		{name: "kernel", text: "fetch or build the kernels, newer ones if there are", run: fetchKernels},

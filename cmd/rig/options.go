@@ -23,6 +23,7 @@ type options struct {
 	args    []string // QEMU_ARGS
 	gdb     bool
 	tests   bool // TESTS
+	minutes int  // MINUTES; 0 is what the command takes by itself
 	run     string
 	shard   qemu.Shard
 	limits  qemu.Limits
@@ -124,6 +125,13 @@ var variables = []variable{
 	{"TESTS", "TESTS=1", "make run has the test binaries in its image, for RUN and VSPAWN_ as in qemu-test", func(o *options, v string) (err error) {
 		o.tests, err = parseSwitch("TESTS", v)
 		return err
+	}},
+	{"MINUTES", "MINUTES=n", "for how long make fuzz tries, in all (" + strconv.Itoa(fuzzMinutes) + ")", func(o *options, v string) error {
+		var err error
+		if o.minutes, err = strconv.Atoi(v); err != nil || o.minutes < 1 {
+			return usage.Errorf("MINUTES=%s: give a number of minutes, from 1", v)
+		}
+		return nil
 	}},
 	{testPrefix, testPrefix + "<name>=value", "for the tests, in their environment", nil},
 	{kernelPrefix, kernelPrefix + "<target>=path", "a kernel of your own", nil},

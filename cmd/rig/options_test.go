@@ -21,7 +21,7 @@ func TestParseOptions(t *testing.T) {
 	o, err := parseOptions([]string{
 		"TARGETS=riscv64,arm64", "RUN=^TestX$", "SHARD=2/3", "TIMEOUT=90s", "LIMIT=1h", "JOBS=3", "CPUS=1", "MEMORY=64", "VSPAWN_LOAD=1m",
 		"KERNEL_arm64=/a=b", "KERNEL_riscv64_nommu=/c", "MODULES_riscv64-nommu=a.ko,b.ko", "ACCEL=tcg", "APPEND=preempt=full a=b", "PATH=/bin", "TARGET=",
-		`QEMU_ARGS=-name "a b" -d int`, "GDB=1", "TESTS=1",
+		`QEMU_ARGS=-name "a b" -d int`, "GDB=1", "TESTS=1", "MINUTES=7",
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func TestParseOptions(t *testing.T) {
 		!reflect.DeepEqual(o.kernels, map[string]qemu.GivenFiles{"arm64": {Kernel: "/a=b"},
 			"riscv64-nommu": {Kernel: "/c", Modules: []string{"a.ko", "b.ko"}}}) ||
 		o.accel != qemu.AccelTCG || o.append != "preempt=full a=b" ||
-		!slices.Equal(o.args, []string{"-name", "a b", "-d", "int"}) || !o.gdb || !o.tests || o.given["RUN"] != "^TestX$" {
+		!slices.Equal(o.args, []string{"-name", "a b", "-d", "int"}) || !o.gdb || !o.tests || o.minutes != 7 || o.given["RUN"] != "^TestX$" {
 		t.Errorf("options: %+v", o)
 	}
 }
@@ -51,7 +51,7 @@ func TestDefaults(t *testing.T) {
 // TestBadOptions wants one line that holds what was given.
 func TestBadOptions(t *testing.T) {
 	for _, v := range []string{
-		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x", "MODULES_vax=/x", "ACCEL=hvf", "APPEND=a -- b", "QEMU_ARGS='a", "GDB=yes", "TESTS=2",
+		"TARGETS=vax", "SHARD=4/3", "TIMEOUT=soon", "TIMEOUT=-1s", "LIMIT=0", "JOBS=0", "CPUS=0", "CPUS=9", "MEMORY=1", "MEMORY=64M", "JOBS=many", "KERNEL_vax=/x", "MODULES_vax=/x", "ACCEL=hvf", "APPEND=a -- b", "QEMU_ARGS='a", "GDB=yes", "TESTS=2", "MINUTES=0", "MINUTES=1h",
 	} {
 		_, err := parseOptions([]string{v})
 		if !usage.Is(err) || strings.Contains(err.Error(), "\n") {
@@ -157,7 +157,7 @@ func TestVerdict(t *testing.T) {
 // variables with a "-" in their names too.
 func TestMakePassesOptions(t *testing.T) {
 	for _, how := range []string{"argument", "environment"} {
-		options := []string{"KERNEL_riscv64-nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\"", "QEMU_ARGS=-name '$a b'", "GDB=1", "TESTS=1"}
+		options := []string{"KERNEL_riscv64-nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\"", "QEMU_ARGS=-name '$a b'", "GDB=1", "TESTS=1", "MINUTES=5"}
 		cmd := exec.Command("make", "-C", filepath.Join("..", ".."), "--no-print-directory", "--eval=show: ; @env", "show")
 		cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 		if how == "argument" {
@@ -169,7 +169,7 @@ func TestMakePassesOptions(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		for _, want := range []string{"KERNEL_riscv64_nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\"", "QEMU_ARGS=-name '$a b'", "GDB=1", "TESTS=1"} {
+		for _, want := range []string{"KERNEL_riscv64_nommu=/a $b", "MODULES_arm64=x.ko,y.ko", "KERNELS=all", "ACCEL=tcg", "VSPAWN_X=1", "CPUS=2", "APPEND=preempt=full a=\"$b c\"", "QEMU_ARGS=-name '$a b'", "GDB=1", "TESTS=1", "MINUTES=5"} {
 			if !strings.Contains("\n"+string(out), "\n"+want+"\n") {
 				t.Errorf("by %s: no %s in\n%s", how, want, out)
 			}

@@ -1,0 +1,181 @@
+//go:build linux
+
+package tests
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
+	"github.com/vspawn/vspawn/vspawn"
+)
+
+// A setting is what the parent of a case is like, where it is not this process.
+type setting struct {
+	Bench  bench
+	Closed []int // of 0, 1 and 2
+	Limit  uint64
+	Spare  int // that Reserve has set aside
+
+	Inputs [][]byte
+}
+
+// settings are those that a test or a fuzzer has cases in, beside this process as it is.
+var settings = []setting{
+	{},
+	{Closed: []int{0, 1, 2}},
+	{Closed: []int{1}, Spare: 12},
+	{Limit: 64},
+	{Limit: 40, Closed: []int{0, 2}, Spare: 5},
+	{Limit: 256, Spare: 40},
+}
+
+// newBench makes what cases need.
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{Dir: dir, Program: tiny.Sleep(t)}
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"a", "b", "sub/a"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.Terminal = must(os.Readlink(fmt.Sprintf("/proc/self/fd/%d", terminal(t))))
+	if hasCapability(unix.CAP_SYS_ADMIN) {
+		b.Namespace = fmt.Sprintf("/proc/%d/ns/uts", waiting(t, &vspawn.Attr{Cloneflags: unix.CLONE_NEWUTS}).Pid())
+		b.PIDs = true
+	}
+	b.Users = noUserNamespaces() == nil
+	_, err = landlockVersion()
+	b.Landlock = err == nil
+	b.Numbers = []int{20, 21, 22, 23, 24, 25, 50, 51, 99, 300, 301}
+	return b
+}
+
+// run has the cases of a setting in a process of their own.
+func (s setting) run(b *bench, inputs ...[]byte) error {
+	s.Bench, s.Inputs = *b, inputs
+	s.Bench.Numbers = []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21, 22, 38, 39, 62, 63, 254, 255, 300, 301}
+	if s.Limit > 0 {
+		for n := range s.Bench.Numbers {
+			if uint64(s.Bench.Numbers[n]) >= s.Limit {
+				s.Bench.Numbers = s.Bench.Numbers[:n]
+				break
+			}
+		}
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	cmd := descriptorsHelper.Command()
+	cmd.Stdin = strings.NewReader(string(text))
+	cmd.Stderr = nil
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("with %v closed, a limit of %d, %d reserved: %w: %s", s.Closed, s.Limit, s.Spare, err, out)
+	}
+	return nil
+}
+
+var descriptorsHelper = helper.New("descriptors", func([]string) int {
+	var s setting
+	if err := json.NewDecoder(os.Stdin).Decode(&s); err != nil {
+		panic(err)
+	}
+	const said = 950 // where no case has anything
+	err := errors.Join(unix.Dup3(2, said, unix.O_CLOEXEC), vspawn.Reserve(s.Spare))
+	for _, fd := range s.Closed {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	if s.Limit > 0 {
+		err = errors.Join(err, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: s.Limit, Max: s.Limit}))
+	}
+	for _, input := range s.Inputs {
+		if err == nil {
+			_, err = runCase(&s.Bench, input)
+		}
+	}
+	if err != nil {
+		unix.Write(said, []byte(err.Error()))
+		return 1
+	}
+	return 0
+})
+
+// A child has the descriptors that the model says, or none is started, and the error is
+// the one that the model says; its parent has the same as before.
+func TestDescriptors(t *testing.T) {
+	helper.SkipEmulated(t, "descriptor table without the emulator's own files")
+	descriptorsHelper.Argv()
+	b := newBench(t)
+	t.Run("here", func(t *testing.T) {
+		outcomes := map[string]int{}
+		for _, input := range inputs(0, helper.Rounds(300)) {
+			outcome, err := runCase(b, input)
+			if err != nil {
+				t.Error(err)
+			}
+			outcomes[outcome]++
+		}
+		t.Log(outcomes)
+		if outcomes["child"] < helper.Rounds(300)/2 || outcomes["failure"] == 0 || outcomes["refusal"] == 0 {
+			t.Errorf("the cases are no good: %v", outcomes)
+		}
+	})
+	for i, s := range settings {
+		t.Run(fmt.Sprintf("%v closed, limit %d, %d reserved", s.Closed, s.Limit, s.Spare), func(t *testing.T) {
+			if err := s.run(b, inputs(i+1, helper.Rounds(150))...); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// inputs are n random cases.
+func inputs(seed, n int) (list [][]byte) {
+	rng := rand.New(rand.NewPCG(13, uint64(seed)))
+	for range n {
+		input := make([]byte, 96)
+		for i := range input {
+			input[i] = byte(rng.Uint32())
+		}
+		list = append(list, input)
+	}
+	return list
+}
+
+// Whatever a child is to have, it has it.
+func FuzzDescriptors(f *testing.F) {
+	helper.SkipEmulated(f, "descriptor table without the emulator's own files")
+	b := newBench(f)
+	for i, input := range inputs(100, 8) {
+		f.Add(byte(i), input)
+	}
+	const every = 16 // in a process of its own, which takes longer
+	f.Fuzz(func(t *testing.T, where byte, input []byte) {
+		err := error(nil)
+		if where%every == every-1 {
+			err = settings[int(where/every)%len(settings)].run(b, input)
+		} else {
+			_, err = runCase(b, input)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -14,36 +14,6 @@ import (
 	"github.com/vspawn/vspawn/vspawn"
 )
 
-// choices are the bytes that a case is made of. When they are used up all is 0, which
-// stands for what is simple.
-type choices []byte
-
-// n is a number below n.
-func (c *choices) n(n int) int {
-	if len(*c) == 0 {
-		return 0
-	}
-	v := int((*c)[0]) % n
-	*c = (*c)[1:]
-	return v
-}
-
-// one is true once in n times.
-func (c *choices) one(n int) bool { return c.n(n) == n-1 }
-
-// A bench is what cases are made of, in one process.
-type bench struct {
-	Dir     string // with the files a and b, and the directory sub, which has an a too
-	Program string // that sleeps
-	Numbers []int  // that descriptors have, if they are free
-
-	Terminal  string // of a pseudo-terminal whose master is open; "" is none
-	Namespace string // a UTS namespace to enter; "" is none, or no right to
-	Users     bool   // there are user namespaces
-	PIDs      bool   // we may make PID namespaces
-	Landlock  bool
-}
-
 // A descriptorCase is a child's attributes, and the parent's descriptors that they are
 // about.
 type descriptorCase struct {
@@ -81,20 +51,15 @@ func newCase(b *bench, choose *choices) *descriptorCase {
 	return c
 }
 
-// place moves a new descriptor to a free number of the bench's, from the chosen one on.
+// place moves a new descriptor to the first free number from a chosen one of the bench's
+// on. The kernel finds it: another thread may be opening something.
 func (c *descriptorCase) place(choose *choices, fd int) int {
-	first, flags := choose.n(len(c.bench.Numbers)), unix.O_CLOEXEC*choose.n(2)
-	for i := range c.bench.Numbers {
-		to := c.bench.Numbers[(first+i)%len(c.bench.Numbers)]
-		if _, err := unix.FcntlInt(uintptr(to), unix.F_GETFD, 0); err != unix.EBADF {
-			continue
-		}
-		if err := errors.Join(unix.Dup3(fd, to, flags), unix.Close(fd)); err != nil {
-			panic(err)
-		}
+	first := c.bench.Numbers[choose.n(len(c.bench.Numbers))]
+	if to, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, first); err == nil {
+		unix.Close(fd)
 		fd = to
-		break
 	}
+	must(unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC*choose.n(2)))
 	f := os.NewFile(uintptr(fd), strconv.Itoa(fd))
 	c.files = append(c.files, f)
 	if choose.n(2) == 0 {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 
@@ -18,6 +19,36 @@ import (
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 )
+
+// choices are the bytes that a case is made of. When they are used up all is 0, which
+// stands for what is simple.
+type choices []byte
+
+// n is a number below n.
+func (c *choices) n(n int) int {
+	if len(*c) == 0 {
+		return 0
+	}
+	v := int((*c)[0]) % n
+	*c = (*c)[1:]
+	return v
+}
+
+// one is true once in n times.
+func (c *choices) one(n int) bool { return c.n(n) == n-1 }
+
+// A bench is what cases are made of, in one process.
+type bench struct {
+	Dir     string // with the files a and b, and the directory sub, which has an a too
+	Program string // that sleeps
+	Numbers []int  // that descriptors have, if they are free
+
+	Terminal  string // of a pseudo-terminal whose master is open; "" is none
+	Namespace string // a UTS namespace to enter; "" is none, or no right to
+	Users     bool   // there are user namespaces
+	PIDs      bool   // we may make PID namespaces
+	Landlock  bool
+}
 
 // A setting is what the parent of a case is like, where it is not this process.
 type setting struct {
@@ -99,6 +130,10 @@ var descriptorsHelper = helper.New("descriptors", func([]string) int {
 	}
 	const said = 950 // where no case has anything
 	err := errors.Join(unix.Dup3(2, said, unix.O_CLOEXEC), vspawn.Reserve(s.Spare))
+	to := os.NewFile(said, "said")
+	if err == nil {
+		err = debug.SetCrashOutput(to, debug.CrashOptions{}) // 2 will be another file
+	}
 	for _, fd := range s.Closed {
 		err = errors.Join(err, unix.Close(fd))
 	}
@@ -111,7 +146,7 @@ var descriptorsHelper = helper.New("descriptors", func([]string) int {
 		}
 	}
 	if err != nil {
-		unix.Write(said, []byte(err.Error()))
+		fmt.Fprint(to, err)
 		return 1
 	}
 	return 0

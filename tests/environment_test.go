@@ -27,25 +27,31 @@ import (
 // terminal makes a terminal and gives a descriptor of it.
 func terminal(t testing.TB) int {
 	t.Helper()
-	ptmx, err := unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	ptmx, tty, err := openTerminal()
 	if err != nil {
-		t.Fatal("/dev/ptmx: ", err)
+		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(ptmx) })
-	if err := unix.IoctlSetPointerInt(ptmx, unix.TIOCSPTLCK, 0); err != nil {
-		t.Fatal("TIOCSPTLCK: ", err)
-	}
-	n, err := unix.IoctlGetInt(ptmx, unix.TIOCGPTN)
-	if err != nil {
-		t.Fatal("TIOCGPTN: ", err)
-	}
-	path := "/dev/pts/" + strconv.Itoa(n)
-	tty, err := unix.Open(path, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(path, ": ", err)
-	}
 	t.Cleanup(func() { unix.Close(tty) })
 	return tty
+}
+
+// openTerminal makes a terminal, for the caller to close both of its ends.
+func openTerminal() (ptmx, tty int, err error) {
+	if ptmx, err = unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0); err != nil {
+		return -1, -1, fmt.Errorf("/dev/ptmx: %w", err)
+	}
+	if err = unix.IoctlSetPointerInt(ptmx, unix.TIOCSPTLCK, 0); err == nil {
+		var n int
+		if n, err = unix.IoctlGetInt(ptmx, unix.TIOCGPTN); err == nil {
+			tty, err = unix.Open(fmt.Sprintf("/dev/pts/%d", n), unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+		}
+	}
+	if err != nil {
+		unix.Close(ptmx)
+		return -1, -1, fmt.Errorf("the other end of /dev/ptmx: %w", err)
+	}
+	return ptmx, tty, nil
 }
 
 // newRoot makes a directory that can be a root: it has the test binary, as
@@ -115,19 +121,9 @@ func dynamic(t *testing.T) bool {
 // cgroup makes a cgroup, and gives its directory and its path among cgroups.
 func cgroup(t *testing.T) (dir *os.File, path string) {
 	t.Helper()
-	needCapability(t, unix.CAP_DAC_OVERRIDE, "make a cgroup")
-	if f, err := vspawn.Features(); err != nil || !f.Clone3 {
-		t.Skip("there is no clone3")
-	}
-	var root string
-	for _, root = range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
-		if _, err := os.Stat(root + "/cgroup.procs"); err == nil {
-			break
-		}
-		root = ""
-	}
-	if root == "" {
-		t.Skip("no cgroup2 file system at /sys/fs/cgroup")
+	root, lacks := cgroupRoot()
+	if lacks != "" {
+		t.Skip(lacks)
 	}
 	path = fmt.Sprintf("/vspawn-test-%d", os.Getpid())
 	if err := os.Mkdir(root+path, 0o755); err != nil {
@@ -144,6 +140,22 @@ func cgroup(t *testing.T) (dir *os.File, path string) {
 	}
 	t.Cleanup(func() { dir.Close() })
 	return dir, path
+}
+
+// cgroupRoot is where the cgroups of version 2 are, or why none can be made.
+func cgroupRoot() (root, lacks string) {
+	if !hasCapability(unix.CAP_DAC_OVERRIDE) {
+		return "", "no capability (CAP_DAC_OVERRIDE) to make a cgroup"
+	}
+	if f, err := vspawn.Features(); err != nil || !f.Clone3 {
+		return "", "there is no clone3"
+	}
+	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(root + "/cgroup.procs"); err == nil {
+			return root, ""
+		}
+	}
+	return "", "no cgroup2 file system at /sys/fs/cgroup"
 }
 
 // pin keeps what a child's system call points to on the heap until the test

@@ -38,6 +38,7 @@ var processKinds = []spawnKind{
 			equal(t, "parent-death signal", s.Pdeathsig, 0)
 			equal(t, "namespaces", s.Namespaces, self.Namespaces)
 			equal(t, "cgroup", s.Cgroup, self.Cgroup)
+			equal(t, "directories are read", s.Lists, true)
 		}
 	}},
 	{"Env", func(t *testing.T) (*vspawn.Attr, func(*testing.T, *state)) {

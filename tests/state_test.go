@@ -17,6 +17,7 @@ type state struct {
 	Args  []string
 	Env   []string
 	Dir   string // "" if it can't be had
+	Cwd   inode
 	Root  inode
 
 	Files map[int]inode
@@ -24,8 +25,8 @@ type state struct {
 	Pid, Tgid, Ppid, Tid int
 	Pgid, Sid            int
 	Second               thread
-	Tasks                []int
-	Foreground           int // the terminal's foreground group; 0 without a controlling terminal
+	Tasks                []int // of a Go program that reports itself
+	Foreground           int   // the terminal's foreground group; 0 without a controlling terminal
 
 	UID, GID  [3]int // real, effective, saved
 	Groups    []int
@@ -43,6 +44,7 @@ type state struct {
 	Keyring     int // the session's
 	Privileges  privileges
 
+	Lists      bool // a directory may be read
 	Hostname   string
 	Mounts     []string // as in /proc/PID/mountinfo
 	Namespaces map[string]string
@@ -50,6 +52,16 @@ type state struct {
 	UIDMap     string
 	GIDMap     string
 	Setgroups  string
+
+	ProcFD int `json:"-"` // a descriptor of the directory /proc, where that is not to be had by its path
+}
+
+// proc is a path below /proc, as arguments of openat and its like.
+func (s *state) proc(path string) (fd int, name string) {
+	if s.ProcFD != 0 {
+		return s.ProcFD, path
+	}
+	return unix.AT_FDCWD, "/proc/" + path
 }
 
 // A thread is what a thread other than the main one is told.
@@ -149,7 +161,7 @@ func (s *state) readProcess(b *batch) {
 	keyring := b.call(unix.SYS_KEYCTL, unix.KEYCTL_GET_KEYRING_ID, unix.KEY_SPEC_SESSION_KEYRING, 0)
 	b.call(unix.SYS_UNAME, bytesOf(&uts))
 	getcwd := b.call(unix.SYS_GETCWD, dir[:], len(dir))
-	root := b.inode(unix.AT_FDCWD, "/")
+	cwd, root := b.inode(unix.AT_FDCWD, "."), b.inode(unix.AT_FDCWD, "/")
 	b.run()
 
 	s.Pid, s.Ppid, s.Tid, s.Pgid, s.Sid = pid.Result, ppid.Result, tid.Result, pgid.Result, sid.Result
@@ -168,25 +180,31 @@ func (s *state) readProcess(b *batch) {
 	if getcwd.Err() == nil {
 		s.Dir = unix.ByteSliceToString(dir[:])
 	}
-	s.Root = root()
+	s.Cwd, s.Root = cwd(), root()
 }
 
 // readFiles asks for the descriptors, and for what is told by files. It begins with
 // the table of descriptors as it was given, before anything is opened.
 func (s *state) readFiles(b *batch) {
-	polled := make([]unix.PollFd, min(scanned, s.Limits[unix.RLIMIT_NOFILE].Cur))
-	for i := range polled {
-		polled[i].Fd = int32(i)
+	var fds []*tiny.Call
+	for fd := range scanned { // ppoll would not tell of those of O_PATH
+		if fds = append(fds, b.call(unix.SYS_FCNTL, fd, unix.F_GETFD)); fd%512 == 511 {
+			b.run()
+		}
 	}
 	b.call(unix.SYS_UMASK, s.Umask)
-	b.call(unix.SYS_PPOLL, bytesOfAll(polled), len(polled), bytesOf(new(unix.Timespec)), 0, 0)
+	top := b.call(unix.SYS_OPENAT, unix.AT_FDCWD, "/", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	tty := b.call(unix.SYS_OPENAT, unix.AT_FDCWD, "/dev/tty", unix.O_RDWR|unix.O_CLOEXEC)
 	var files []*tiny.Call
 	for _, f := range reportFiles {
-		files = append(files, b.call(unix.SYS_OPENAT, unix.AT_FDCWD, "/proc/thread-self/"+f.name, unix.O_RDONLY|unix.O_CLOEXEC))
+		fd, name := s.proc("thread-self/" + f.name)
+		files = append(files, b.call(unix.SYS_OPENAT, fd, name, unix.O_RDONLY|unix.O_CLOEXEC))
 	}
 	b.run()
 
+	if s.Lists = top.Err() == nil; s.Lists {
+		b.call(unix.SYS_CLOSE, top.Result)
+	}
 	var foreground int32
 	if tty.Err() == nil {
 		b.call(unix.SYS_IOCTL, tty.Result, unix.TIOCGPGRP, bytesOf(&foreground))
@@ -202,8 +220,8 @@ func (s *state) readFiles(b *batch) {
 		}
 	}
 	inodes := map[int]func() inode{}
-	for i, p := range polled {
-		if p.Revents&unix.POLLNVAL == 0 {
+	for i, fd := range fds {
+		if fd.Err() == nil {
 			inodes[i] = b.inode(i, "")
 		}
 	}
@@ -211,7 +229,8 @@ func (s *state) readFiles(b *batch) {
 	for _, name := range namespaces {
 		link := make([]byte, 64)
 		links[name] = link
-		b.call(unix.SYS_READLINKAT, unix.AT_FDCWD, "/proc/self/ns/"+name, link, len(link))
+		fd, file := s.proc("self/ns/" + name)
+		b.call(unix.SYS_READLINKAT, fd, file, link, len(link))
 	}
 	b.run()
 

@@ -105,7 +105,8 @@ func FuzzRecords(f *testing.F) {
 				t.Errorf("a pass in spite of %+v", r)
 			}
 		}
-		order := strings.Join(slices.DeleteFunc(slices.Compact(kinds), func(k string) bool { return k == string(wire.Output) }), " ")
+		kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == string(wire.Output) })
+		order := strings.Join(slices.Compact(kinds), " ") // a list may come in several
 		if order != "boot list start end done" || !bytes.Contains(output, []byte("--- PASS: TestA")) &&
 			!bytes.Contains(output, []byte("--- SKIP: TestA")) {
 			t.Errorf("a pass of %s: %q", order, output)

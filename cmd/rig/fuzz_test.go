@@ -90,7 +90,8 @@ func TestFuzzFails(t *testing.T) {
 	if err != nil || len(targets) != 3 {
 		t.Fatalf("found %v, %v", targets, err)
 	}
-	slices.SortFunc(targets, func(a, b fuzzTarget) int { return strings.Compare(a.name, b.name) }) // FuzzFound, FuzzSeed, FuzzWell
+	byName := func(a, b fuzzTarget) int { return strings.Compare(a.name, b.name) }
+	slices.SortFunc(targets, byName) // FuzzFound, FuzzSeed, FuzzWell
 	var out bytes.Buffer
 	err = fuzzAll(t.Context(), targets, time.Second, []string{"GOWORK=off"}, &out)
 	if !errors.Is(err, errFailed) {

@@ -38,7 +38,7 @@ var elsewheres = []elsewhere{
 		"Features|Descriptors|SignalDuringStart"},
 	{"without close_range", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_CLOSE_RANGE) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, LoneCoreDump: true, Pidfd: true, Autokill: true},
-		"Features|Descriptors|FilesInherited|InheritFiles|FilesAboveLimit"},
+		"Features|Descriptors|OpenedBySyscalls|FilesInherited|InheritFiles|FilesAboveLimit"},
 	{"without pidfds", func() error { return seccomp.Deny(unix.ENOSYS, unix.SYS_PIDFD_OPEN, unix.SYS_PIDFD_SEND_SIGNAL) },
 		vspawn.FeatureSet{Clone3: true, ClearSighand: true, SharedMemory: true, CloseRangeUnshare: true, CloseRangeCloexec: true, LoneCoreDump: true},
 		"Features|Descriptors|Ends|Zombie|StoppedAndContinued|CancelAfter|ParentDiesJustBefore|TracedPoll|TracedBesideWaiter"},

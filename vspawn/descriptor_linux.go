@@ -3,6 +3,7 @@ package vspawn
 import (
 	"os"
 	"reflect"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -144,12 +145,17 @@ func (c *compiler) settle() {
 	p.top = max(p.top, p.lowTop)
 	p.numbers = append(p.numbers, p.parents...)
 	for _, s := range c.attr.Syscalls {
+		p.mostOpened += 2 // a pipe, say
+		p.opens = append(p.opens, 0)
 		for _, v := range s.Args {
 			if v < maxDescriptor {
 				p.numbers = append(p.numbers, int(v))
+				p.opens = append(p.opens, int(v))
 			}
 		}
 	}
+	slices.Sort(p.opens)
+	p.opens = slices.Compact(p.opens)
 	for i := range p.ops {
 		for j := range p.ops[i].args {
 			p.ops[i].args[j].settle(p.top)

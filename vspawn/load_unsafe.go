@@ -3,8 +3,6 @@
 package vspawn
 
 import (
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -64,7 +62,7 @@ func (p *Plan) loadBound(f *FeatureSet, bound uint64) (*loaded, error) {
 		case o.kind == opCloseRange && p.closed(o, f, l.asks), o.kind == opClosePeer && !l.asks:
 		case o.kind == opCloseRange && !f.CloseRangeCloexec:
 			lasting = false
-			if err := l.closeEach(o); err != nil {
+			if err := l.closeEach(o, p.opens, p.mostOpened); err != nil {
 				return nil, err
 			}
 		case o.kind == opResetHandlers:
@@ -119,26 +117,6 @@ func (l *loaded) word(w stepWord, to *uintptr, a arg) {
 		return
 	}
 	l.fixups = append(l.fixups, fixup{len(l.steps), w, a})
-}
-
-// closeEach marks every open descriptor of a range close-on-exec, for kernels
-// without CLOSE_RANGE_CLOEXEC (before 5.11). A descriptor that another
-// goroutine opens meanwhile is missed, unless it is close-on-exec itself, as
-// all that Go opens are.
-func (l *loaded) closeEach(o *op) error {
-	dir, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return &Error{Step: o.name, Object: o.objectText(), Err: err,
-			Hint: "needs close_range with CLOSE_RANGE_CLOEXEC (Linux 5.11) or /proc"}
-	}
-	for _, e := range dir {
-		fd, err := strconv.Atoi(e.Name())
-		if err == nil && uintptr(fd) >= o.args[0].val && uintptr(fd) <= o.args[1].val {
-			l.add(&op{call: sysFcntl, flags: asm.Tolerate},
-				[]arg{numbered(fd), dec(unix.F_SETFD), dec(unix.FD_CLOEXEC)})
-		}
-	}
-	return nil
 }
 
 // defaultAction is a struct sigaction that means SIG_DFL.

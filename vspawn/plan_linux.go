@@ -37,6 +37,8 @@ type compiled struct {
 	spareFor    string // the field that the first of them is for
 	numbers     []int  // all that the Attr names, what may be one in Syscalls too
 	parents     []int  // those that the parent has open
+	opens       []int  // where Syscalls may open descriptors: at the first free numbers from these on
+	mostOpened  int    // how many, but for those that are sent to the child
 	ownTable    bool   // a full copy of the descriptor table is needed
 	inherits    bool   // the child gets descriptors that the plan does not know
 	credentials bool   // the child changes its credentials

@@ -227,9 +227,24 @@ func (c *descriptorCase) chooseOthers(choose *choices) {
 	}
 }
 
+// above is the first number above all that the case has named yet, where the library
+// has its own.
+func (c *descriptorCase) above() (fd int) {
+	for _, d := range c.slots {
+		fd = max(fd, number(d)+1)
+	}
+	for _, f := range c.attr.Files {
+		fd = max(fd, f.Child+1)
+	}
+	return fd
+}
+
 func (c *descriptorCase) chooseCall(choose *choices) {
 	s := vspawn.Syscall{Before: earlyCalls[choose.n(len(earlyCalls))], Tolerate: choose.one(4)}
 	from, to := number(c.slot(choose)), c.target(choose)
+	if choose.one(3) {
+		to = c.above() + choose.n(2)
+	}
 	if choose.one(3) { // on what the child's program is to have
 		if len(c.attr.Files) == 0 {
 			return

@@ -38,22 +38,13 @@ type pairStage struct {
 
 // Numbers of the child's, and of the parent's, that pairs are seen by.
 const (
-	pairProc      = 98 // /proc, which all can have without a path to it
+	pairScan      = 128 // above all of them
+	pairProc      = 98  // /proc, which all can have without a path to it
 	pairTTY       = 97
 	pairFile      = 96
 	pairInherited = 95 // open in the parent, and not close-on-exec
 	pairRanged    = 94 // so is this, which CloseRanges takes away
 )
-
-// skipped says which entries have no pairs here, and why.
-func (p *pairStage) skipped() (list []string) {
-	for _, e := range pairEntries {
-		if why := p.lacks[e.needs]; why != "" {
-			list = append(list, e.field+": "+why)
-		}
-	}
-	return list
-}
 
 func newPairStage(t *testing.T) *pairStage {
 	p := &pairStage{t: t, own: ownState(), lacks: map[string]string{}, dir: realTemp(t)}
@@ -114,7 +105,7 @@ func (p *pairStage) lack() {
 	_, lacks := cgroupRoot()
 	lack("a cgroup", lacks != "" || !newEnough(5, 7), "%s (CLONE_INTO_CGROUP is of Linux 5.7)", lacks)
 	_, err := coreCookie()
-	lack("core scheduling", err != nil, "%v", err)
+	lack("core scheduling", err != nil, "%v: the kernel has no CONFIG_SCHED_CORE (Linux 5.14), or no core two threads", err)
 	_, err = unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
 	lack("keys", err == unix.ENOSYS, "the kernel has no keys")
 	v, err := landlockVersion()

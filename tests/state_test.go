@@ -53,6 +53,7 @@ type state struct {
 	GIDMap     string
 	Setgroups  string
 
+	Scan   int `json:"-"` // how far to look for descriptors; 0 is scanned
 	ProcFD int `json:"-"` // a descriptor of the directory /proc, where that is not to be had by its path
 }
 
@@ -187,7 +188,11 @@ func (s *state) readProcess(b *batch) {
 // the table of descriptors as it was given, before anything is opened.
 func (s *state) readFiles(b *batch) {
 	var fds []*tiny.Call
-	for fd := range scanned { // ppoll would not tell of those of O_PATH
+	scan := s.Scan
+	if scan == 0 {
+		scan = scanned
+	}
+	for fd := range scan { // ppoll would not tell of those of O_PATH
 		if fds = append(fds, b.call(unix.SYS_FCNTL, fd, unix.F_GETFD)); fd%512 == 511 {
 			b.run()
 		}

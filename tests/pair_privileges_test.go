@@ -75,9 +75,9 @@ var namespacePairs = []pairEntry{
 		check: func(p *pairStage, s *state) bool { return s.UIDMap == p.idMap(p.own.UID[0]) }},
 	{field: "GIDMap", needs: "user namespaces", attr: (*pairStage).inUserNamespace,
 		check: func(p *pairStage, s *state) bool { return s.GIDMap == p.idMap(p.own.GID[0]) }},
-	{field: "AllowSetgroups", needs: "user namespaces", attr: (*pairStage).inUserNamespace,
+	{field: "AllowSetgroups", needs: "any ids in user namespaces", attr: (*pairStage).inUserNamespace,
 		check: func(p *pairStage, s *state) bool {
-			return s.UIDMap == p.idMap(p.own.UID[0]) && (s.Setgroups == "allow" || p.lacks["root"] != "")
+			return s.UIDMap == p.idMap(p.own.UID[0]) && s.Setgroups == "allow"
 		}},
 	{field: "PrivateMounts", needs: "root", attr: func(p *pairStage) vspawn.Attr {
 		top := []byte("/\x00")

@@ -102,6 +102,7 @@ func (p *pairStage) lack() {
 	lack("a root", p.lacks["root"] != "" || dynamic(p.t), "we are not root, or this binary needs libraries")
 	users := noUserNamespaces()
 	lack("user namespaces", users != nil, "%v", users)
+	lack("any ids in user namespaces", p.lacks["root"] != "" || users != nil, "we are not root, or %v", users)
 	_, lacks := cgroupRoot()
 	lack("a cgroup", lacks != "" || !newEnough(5, 7), "%s (CLONE_INTO_CGROUP is of Linux 5.7)", lacks)
 	_, err := coreCookie()

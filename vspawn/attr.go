@@ -45,16 +45,16 @@ type Attr struct {
 	// if root and mount namespace are the parent's and there are no Syscalls.
 	ExecFD Descriptor
 
-	// Files is the child's descriptor table. nil passes on 0, 1 and 2; any
-	// other value is the whole table: an empty list, []File{}, closes all, and
-	// one with descriptor 3 alone closes 0, 1 and 2. Sources may repeat
-	// and overlap the targets in any way. The sources must stay open while
-	// Start runs.
+	// Files is the child's descriptor table. nil passes on 0, 1 and 2, those of
+	// them that are open and not close-on-exec; any other value is the whole
+	// table: an empty list, []File{}, closes all, and one with descriptor 3 alone
+	// closes 0, 1 and 2. Sources may repeat and overlap the targets in any way.
+	// The sources must stay open while Start runs.
 	Files []File
 
 	// InheritFiles passes on, besides Files, every descriptor that is not
 	// close-on-exec, but for those in CloseRanges, which take nothing away that
-	// Files gives. A goroutine elsewhere that opens one without O_CLOEXEC does so
+	// Files gives; of 0, 1 and 2 too, if Files is nil. A goroutine elsewhere that opens one without O_CLOEXEC does so
 	// at the child's expense.
 	InheritFiles bool
 	CloseRanges  []Range

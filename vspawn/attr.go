@@ -54,8 +54,9 @@ type Attr struct {
 
 	// InheritFiles passes on, besides Files, every descriptor that is not
 	// close-on-exec, but for those in CloseRanges, which take nothing away that
-	// Files gives; of 0, 1 and 2 too, if Files is nil. A goroutine elsewhere that opens one without O_CLOEXEC does so
-	// at the child's expense.
+	// Files gives. If that is nil they may take 0, 1 and 2. A
+	// goroutine elsewhere that opens one without O_CLOEXEC does so at the child's
+	// expense.
 	InheritFiles bool
 	CloseRanges  []Range
 

@@ -77,12 +77,12 @@ func findFeatures() error {
 	} {
 		f := try.FeatureSet
 		if err = f.tryClone(try.exitSignal); err == nil {
-			if err := f.tryAutokill(); err != nil {
-				return err
-			}
 			f.tryCloseRange()
 			f.LoneCoreDump = loneCoreDump()
 			f.MMU = hasMMU()
+			if err := f.tryAutokill(); err != nil { // when it is known whether our memory may be dumpable
+				return err
+			}
 			features.found.Store(&f)
 			return nil
 		}

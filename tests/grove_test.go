@@ -24,9 +24,9 @@ import (
 var growsHelper = helper.New("grows", func(args []string) int {
 	switch args[0] {
 	case "wide", "chain":
-		n, depth := 1, number(args[1])
+		n, depth := 1, atoi(args[1])
 		if args[0] == "wide" {
-			n, depth = number(args[1]), number(args[2])
+			n, depth = atoi(args[1]), atoi(args[2])
 		}
 		for range n {
 			if depth == 0 {
@@ -56,7 +56,7 @@ var growsHelper = helper.New("grows", func(args []string) int {
 	return 0
 })
 
-func number(s string) int {
+func atoi(s string) int {
 	n, err := strconv.Atoi(s)
 	if err != nil {
 		panic(err)

@@ -148,6 +148,8 @@ var processPairs = []pairEntry{
 	{field: "IgnoreSignals", attr: plain(vspawn.Attr{IgnoreSignals: []syscall.Signal{unix.SIGALRM}}),
 		check: func(_ *pairStage, s *state) bool { return has(s.Ignored, unix.SIGALRM) }},
 	{field: "Pdeathsig", attr: plain(vspawn.Attr{Pdeathsig: unix.SIGTERM}), check: func(_ *pairStage, s *state) bool { return s.Pdeathsig == int(unix.SIGTERM) }},
+	{field: "DieWithParent", attr: plain(vspawn.Attr{DieWithParent: true}), alike: "bound to its pidfd it has nothing of its own that tells",
+		check: func(p *pairStage, s *state) bool { return s.Pdeathsig == int(unix.SIGKILL) || autokill(p.t) }},
 	{field: "Cgroup", needs: "a cgroup", attr: func(p *pairStage) vspawn.Attr { return vspawn.Attr{Cgroup: p.cgroup} },
 		check: func(p *pairStage, s *state) bool { return strings.Contains(" "+s.Cgroup+" ", " 0::"+p.group+" ") }},
 	{field: "Ptrace", attr: plain(vspawn.Attr{Ptrace: true}), check: always, alike: "awake sees it", awake: func(c *vspawn.Process) error {

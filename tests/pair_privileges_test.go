@@ -126,9 +126,11 @@ func pairPivot(p *pairStage) vspawn.Attr {
 
 // refusedPairs are those that Compile refuses, and why.
 var refusedPairs = map[string]string{
-	"Dir DirFD":           "two of one thing",
-	"Groups KeepGroups":   "two of one thing",
-	"Ptrace StartStopped": "either stops the child",
+	"Dir DirFD":               "two of one thing",
+	"Groups KeepGroups":       "two of one thing",
+	"Ptrace StartStopped":     "either stops the child",
+	"Pdeathsig DieWithParent": "two of one thing",
+	"DieWithParent Ptrace":    "the child is bound to the thread that traces it",
 }
 
 // changedPairs are those of which the child has not both, by the fields in the order of

@@ -160,11 +160,25 @@ func (p *pairStage) start(attr *vspawn.Attr) (*vspawn.Process, error) {
 	if attr.ExecFD != nil {
 		path = ""
 	}
-	child, err := vspawn.Start(p.t.Context(), path, argv, attr)
+	child, err := p.startFrom(attr.DieWithParent && !attr.Ptrace, path, argv, attr)
 	p.puppet.Child.Close()
 	if err != nil {
 		p.puppet.Close()
 	}
+	return child, err
+}
+
+// startFrom starts a child, if anyThread is set not as that of this goroutine's thread.
+func (p *pairStage) startFrom(anyThread bool, path string, argv []string, attr *vspawn.Attr) (child *vspawn.Process, err error) {
+	if !anyThread {
+		return vspawn.Start(p.t.Context(), path, argv, attr)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		child, err = vspawn.Start(p.t.Context(), path, argv, attr)
+	}()
+	<-done
 	return child, err
 }
 

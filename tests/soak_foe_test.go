@@ -1,0 +1,159 @@
+//go:build linux
+
+package tests
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+)
+
+// A foe disturbs a process and its children, and no others.
+type foe struct {
+	pid   int
+	stats struct{ signals, stops, childSignals, childKills, childStops int }
+}
+
+// soakFoe is at it until the end of its input. Its argument is the process.
+var soakFoe = helper.New("soak-foe", func(args []string) int {
+	pid, err := strconv.Atoi(args[0])
+	if err != nil {
+		panic(err)
+	}
+	f := &foe{pid: pid}
+	var over atomic.Bool
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		over.Store(true)
+	}()
+	n := &f.stats
+	for said := false; !over.Load(); {
+		begin := time.Now()
+		f.once()
+		if !said && n.signals > 20 && n.childSignals > 20 && n.childKills > 20 && n.childStops > 20 {
+			said = true
+			fmt.Println("enough")
+		}
+		// On a slow machine no more than it can take.
+		time.Sleep(rand.N(200*time.Microsecond + 4*time.Since(begin)))
+	}
+	fmt.Printf("foe-signals=%d foe-stops=%d foe-killed=%d foe-kills=%d foe-child-stops=%d\n",
+		n.signals, n.stops, n.childSignals+n.childKills, n.childKills, n.childStops)
+	return 0
+})
+
+// once does one thing to one of them.
+func (f *foe) once() {
+	switch rand.IntN(6) {
+	case 0:
+		f.sent(unix.Kill(f.pid, anySignal()))
+	case 1:
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", f.pid))
+		if len(tasks) > 0 {
+			tid, _ := strconv.Atoi(filepath.Base(tasks[rand.IntN(len(tasks))]))
+			f.sent(unix.Tgkill(f.pid, tid, anySignal()))
+		}
+	case 2:
+		if rand.IntN(10) == 0 && unix.Kill(f.pid, unix.SIGSTOP) == nil {
+			time.Sleep(rand.N(time.Millisecond))
+			unix.Kill(f.pid, unix.SIGCONT)
+			f.stats.stops++
+		}
+	default:
+		f.child()
+	}
+}
+
+func (f *foe) sent(err error) {
+	if err == nil {
+		f.stats.signals++
+	}
+}
+
+// child does something to a child.
+func (f *foe) child() {
+	pids := childrenOf(f.pid)
+	if len(pids) == 0 {
+		return
+	}
+	pid := pids[rand.IntN(len(pids))]
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	// A number that has become another's by now is that of no child, or the descriptor
+	// is that of a dead one.
+	if stat(strconv.Itoa(pid)).ppid != f.pid {
+		return
+	}
+	send := func(s syscall.Signal) bool { return unix.PidfdSendSignal(fd, s, nil, 0) == nil }
+	switch rand.IntN(4) {
+	case 0:
+		if send(unix.SIGKILL) {
+			f.stats.childKills++
+		}
+	case 1:
+		if send(unix.SIGSTOP) {
+			time.Sleep(rand.N(time.Millisecond))
+			send(unix.SIGCONT)
+			f.stats.childStops++
+		}
+	default:
+		s := syscall.Signal(1 + rand.IntN(64))
+		if send(s) {
+			f.stats.childSignals++
+		}
+		if slices.Contains(stopSignals, s) {
+			time.Sleep(rand.N(time.Millisecond))
+			send(unix.SIGCONT)
+		}
+	}
+}
+
+var stopSignals = []syscall.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}
+
+// anySignal is one that a Go program can be told of. 32 to 34 are libc's, which Go
+// leaves alone.
+func anySignal() syscall.Signal {
+	for {
+		s := syscall.Signal(1 + rand.IntN(64))
+		if s != unix.SIGKILL && s != unix.SIGSTOP && (s < 32 || s > 34) {
+			return s
+		}
+	}
+}
+
+// childrenOf are the children of a process.
+func childrenOf(pid int) (pids []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if len(lists) == 0 { // without CONFIG_PROC_CHILDREN
+		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, path := range stats {
+			id := filepath.Base(filepath.Dir(path))
+			if child, _ := strconv.Atoi(id); stat(id).ppid == pid {
+				pids = append(pids, child)
+			}
+		}
+		return pids
+	}
+	for _, list := range lists {
+		for _, word := range strings.Fields(text(list)) {
+			child, _ := strconv.Atoi(word)
+			pids = append(pids, child)
+		}
+	}
+	return pids
+}

@@ -1,0 +1,183 @@
+//go:build linux
+
+package tests
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	osexec "os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
+)
+
+// A process starts children of random attributes, from many goroutines, in all ways
+// there are, for programs that end, are killed, or are not there, with contexts that
+// end at any moment; while it collects garbage, writes profiles and grows stacks; first
+// undisturbed, then beside one that sends signals to it and to its threads, and kills
+// and stops its children. Each child is accounted for once, by a state that it can have,
+// and at the end the process has no child, descriptor, goroutine, thread or memory more
+// than before, and is in the same state.
+//
+// VSPAWN_SOAK is how often to start, or for how long: 1000000, or 1h.
+func TestSoak(t *testing.T) {
+	helper.SkipEmulated(t, "way to start a program for its own machine")
+	amount := os.Getenv("VSPAWN_SOAK")
+	if amount == "" {
+		amount = strconv.Itoa(helper.Rounds(1000))
+	}
+	s := &soaking{t: t, figures: map[string]int{}}
+	argv := []string{amount, t.TempDir(), s.cgroup(), tiny.Sleep(t)}
+	for _, status := range soakStatuses {
+		argv = append(argv, tiny.Exit(t, status))
+	}
+	cmd := soakHelper.Command(argv...)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		s.take(lines.Text(), cmd.Process.Pid, in)
+	}
+	if s.foeIn != nil { // the soaker has died in the middle
+		s.end()
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the soaker ended by %v", err)
+	}
+	s.judge()
+}
+
+// A soaking is what the test knows of the soaker.
+type soaking struct {
+	t       *testing.T
+	figures map[string]int
+	foe     *osexec.Cmd
+	foeIn   io.Closer
+	foeSaid chan string
+}
+
+// cgroup is the path of one for the children, or "".
+func (s *soaking) cgroup() string {
+	path := ""
+	s.t.Run("cgroup", func(t *testing.T) {
+		cgroup(t) // which skips
+		path = "there is one"
+	})
+	if path == "" {
+		return ""
+	}
+	dir, _ := cgroup(s.t)
+	return dir.Name()
+}
+
+// take heeds a line of the soaker's: a failure, its figures, or what it wants.
+func (s *soaking) take(line string, pid int, answer io.Writer) {
+	word, rest, _ := strings.Cut(line, " ")
+	switch word {
+	case "fail:":
+		s.t.Error(rest)
+	case "figures:":
+		s.read(rest)
+	case "storm":
+		s.begin(pid, answer)
+	case "calm":
+		s.end()
+		fmt.Fprintln(answer)
+	default:
+		s.t.Log(line)
+	}
+}
+
+// read adds figures, of the form "name=number".
+func (s *soaking) read(text string) {
+	for _, word := range strings.Fields(text) {
+		name, n, _ := strings.Cut(word, "=")
+		number, err := strconv.Atoi(n)
+		if err != nil {
+			s.t.Errorf("a figure is %q", word)
+		}
+		s.figures[name] += number
+	}
+}
+
+// begin starts the foe, and tells the soaker when it has done enough.
+func (s *soaking) begin(pid int, soaker io.Writer) {
+	s.foe = soakFoe.Command(strconv.Itoa(pid))
+	in, err := s.foe.StdinPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	out, err := s.foe.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.foe.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.foeIn, s.foeSaid = in, make(chan string)
+	go func() {
+		fmt.Fprintln(soaker)
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if line := lines.Text(); line == "enough" {
+				fmt.Fprintln(soaker, line)
+			} else {
+				s.foeSaid <- line
+			}
+		}
+		close(s.foeSaid)
+	}()
+}
+
+// end ends it.
+func (s *soaking) end() {
+	s.foeIn.Close()
+	s.foeIn = nil
+	for figures := range s.foeSaid {
+		s.read(figures)
+	}
+	if err := s.foe.Wait(); err != nil {
+		s.t.Errorf("the foe ended by %v", err)
+	}
+}
+
+// judge looks at the sums, and logs them as `make soak` reads them.
+func (s *soaking) judge() {
+	f := s.figures
+	var words []string
+	for _, name := range slices.Sorted(func(yield func(string) bool) {
+		for name := range f {
+			if !yield(name) {
+				return
+			}
+		}
+	}) {
+		words = append(words, fmt.Sprintf("%s=%d", name, f[name]))
+	}
+	s.t.Log("soak figures: ", strings.Join(words, " "))
+	switch {
+	case f["started"] == 0 || f["exited"] == 0 || f["killed"] == 0 || f["missing"] == 0:
+		s.t.Error("nothing was tried")
+	case f["started"] != f["exited"]+f["killed"]:
+		s.t.Errorf("%d children were born, and %d have ended", f["started"], f["exited"]+f["killed"])
+	case f["starts"] != f["started"]+f["missing"]+f["cancelled"]+f["lost"]:
+		s.t.Errorf("of %d starts %d are accounted for", f["starts"], f["started"]+f["missing"]+f["cancelled"]+f["lost"])
+	case f["strange"]+f["lost"] > f["foe-killed"]:
+		s.t.Errorf("%d children were killed by nobody here, and the foe has signalled %d", f["strange"], f["foe-killed"])
+	case f["foe-signals"] == 0 || f["foe-killed"] == 0:
+		s.t.Error("the foe did nothing")
+	}
+}

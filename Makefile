@@ -8,7 +8,7 @@ RIG := build/rig
 OPTIONS := TARGETS TARGET KERNELS RUN SHARD TIMEOUT LIMIT JOBS CPUS MEMORY ACCEL APPEND QEMU_ARGS GDB TESTS MINUTES $(filter KERNEL_% MODULES_% VSPAWN_%,$(.VARIABLES))
 $(foreach o,$(OPTIONS),$(if $(filter-out undefined,$(origin $o)),$(eval override export $(subst -,_,$o) := $$(value $o))))
 
-.PHONY: help qemu-test nommu-std test fuzz osexec image run kernel bench setup clean rig
+.PHONY: help qemu-test soak nommu-std test fuzz osexec image run kernel bench setup clean rig
 
 help: rig ## list targets and options
 	@echo 'make TARGET [OPTION=value]'; echo; echo 'targets:'
@@ -17,6 +17,9 @@ help: rig ## list targets and options
 
 qemu-test: rig ## run the tests in guests of all architectures
 	@$(RIG) test
+
+soak: rig ## start children at random for MINUTES=, on this machine and in guests
+	@$(RIG) soak
 
 nommu-std: rig ## run the standard library's tests on riscv64-nommu
 	@$(RIG) std

@@ -70,7 +70,7 @@ var soakAttrs = []soakAttr{
 		a.IgnoreSignals, a.DefaultSignals = []syscall.Signal{unix.SIGINT}, []syscall.Signal{unix.SIGHUP}
 	}},
 	{name: "scheduling", set: func(_ *soakStart, a *vspawn.Attr) {
-		a.Scheduler, a.Nice = &vspawn.Scheduler{Policy: unix.SCHED_BATCH}, vspawn.Ptr(5)
+		a.Scheduler, a.Nice = &vspawn.Scheduler{Policy: unix.SCHED_BATCH}, vspawn.Ptr(19)
 		a.IOPriority = &vspawn.IOPriority{Class: 2, Level: 7}
 		a.Affinity, a.TimerSlack = []int{0, 1, 2, 3, 4, 5, 6, 7}, time.Millisecond
 	}},

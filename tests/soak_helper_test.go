@@ -151,6 +151,7 @@ func (s *soaker) hear() {
 		}
 		s.answers <- struct{}{}
 	}
+	os.Exit(1) // nobody is there any more
 }
 
 // round has the workers make n starts, or start for that long. It says now and then

@@ -18,9 +18,6 @@ import (
 	"time"
 )
 
-// fuzzMinutes is how long a run of all fuzz targets takes, if nothing is said.
-const fuzzMinutes = 10
-
 // A fuzzTarget is a function that go test -fuzz calls.
 type fuzzTarget struct {
 	dir, name string // "./vspawn", "FuzzCompile"
@@ -38,11 +35,7 @@ func fuzz(ctx context.Context, o *options, out *os.File) error {
 	if err != nil {
 		return err
 	}
-	minutes := o.minutes
-	if minutes == 0 {
-		minutes = fuzzMinutes
-	}
-	each := time.Duration(minutes) * time.Minute / time.Duration(max(len(targets), 1))
+	each := time.Duration(o.minutes) * time.Minute / time.Duration(max(len(targets), 1))
 	return fuzzAll(ctx, targets, each.Truncate(time.Second), nil, out)
 }
 

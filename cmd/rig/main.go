@@ -45,6 +45,7 @@ func commands() []command {
 	return []command{
 		{name: "test", text: "run the tests in the guests", run: runTests},
 		{name: "std", text: "run the standard library's tests on " + stdTarget, run: testStd},
+		{name: "soak", text: "start children at random for MINUTES, on this machine and in the guests", run: soak},
 		{name: "check", text: "vet, lint, and run the tests on this machine", run: check},
 		{name: "fuzz", text: "try random input on all fuzz targets, for MINUTES", run: fuzz},
 		{name: "image", text: "build build/<target>/initramfs.cpio.gz", run: buildImages},

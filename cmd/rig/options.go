@@ -23,10 +23,10 @@ type options struct {
 	args    []string // QEMU_ARGS
 	gdb     bool
 	tests   bool // TESTS
-	minutes int  // MINUTES; 0 is what the command takes by itself
 	run     string
 	shard   qemu.Shard
 	limits  qemu.Limits
+	minutes int // MINUTES
 	jobs    int
 	cpus    int               // 0 is the target's own
 	memory  int               // MB; 0 is the target's own
@@ -50,10 +50,12 @@ const (
 // testPrefix begins the variables that go on to the tests.
 const testPrefix = "VSPAWN_"
 
-// The limits of silence and of a whole run, with room for slow machines.
+// The limits of silence and of a whole run, with room for slow machines; and how long
+// what can take any time takes.
 const (
 	defaultTimeout = "2m"
 	defaultLimit   = "30m"
+	defaultMinutes = "10"
 )
 
 var variables = []variable{
@@ -126,8 +128,7 @@ var variables = []variable{
 		o.tests, err = parseSwitch("TESTS", v)
 		return err
 	}},
-	{"MINUTES", "MINUTES=n", "for how long make fuzz tries, in all (" + strconv.Itoa(fuzzMinutes) + ")", func(o *options, v string) error {
-		var err error
+	{"MINUTES", "MINUTES=n", "how long make fuzz takes in all, and make soak in each place (" + defaultMinutes + ")", func(o *options, v string) (err error) {
 		if o.minutes, err = strconv.Atoi(v); err != nil || o.minutes < 1 {
 			return usage.Errorf("MINUTES=%s: give a number of minutes, from 1", v)
 		}
@@ -142,7 +143,7 @@ var variables = []variable{
 // counts as not set.
 func parseOptions(environ []string) (*options, error) {
 	o := &options{kernels: map[string]qemu.GivenFiles{}, given: map[string]string{}}
-	env := map[string]string{"TARGETS": "", "SHARD": "", "TIMEOUT": defaultTimeout, "LIMIT": defaultLimit}
+	env := map[string]string{"TARGETS": "", "SHARD": "", "TIMEOUT": defaultTimeout, "LIMIT": defaultLimit, "MINUTES": defaultMinutes}
 	for _, e := range environ {
 		if name, value, _ := strings.Cut(e, "="); value != "" {
 			env[name] = value

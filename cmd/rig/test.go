@@ -31,32 +31,42 @@ func runTests(ctx context.Context, o *options, out *os.File) error {
 }
 
 func runSuites(ctx context.Context, o *options, suites []qemu.Suite, out *os.File) error {
-	if err := install(ctx, qemu.Tools(o.targets), out); err != nil {
+	results, err := runGuests(ctx, o, suites, out)
+	if err != nil {
 		return err
+	}
+	return verdict(results)
+}
+
+// runGuests runs suites on the targets, and says what came of it. There are results
+// without an error only.
+func runGuests(ctx context.Context, o *options, suites []qemu.Suite, out *os.File) ([]*qemu.Result, error) {
+	if err := install(ctx, qemu.Tools(o.targets), out); err != nil {
+		return nil, err
 	}
 	store, err := supply.DefaultStore()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer store.Close()
 	targets, err := o.onKernels(out)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := installKernelTools(ctx, o, store, targets, false, out); err != nil {
-		return err
+		return nil, err
 	}
 	if targets, err = newerEmulators(ctx, store, targets, false, out); err != nil {
-		return err
+		return nil, err
 	}
 	results, err := qemu.Run(ctx, o.config(targets, suites, store, out))
 	if len(results) > 0 {
 		qemu.Summarize(out, results, o.given)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return verdict(results)
+	return results, nil
 }
 
 // config is what the options say of a run.

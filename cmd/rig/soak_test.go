@@ -1,0 +1,25 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// The figures of a soak are found where the test logs them, and stand in a table.
+func TestSoakFigures(t *testing.T) {
+	figures := soakFigures([]string{"=== RUN   TestSoak", "    soak_test.go:9: soak figures:  starts=20 lost=0", "PASS"})
+	if want := map[string]int{"starts": 20, "lost": 0}; !reflect.DeepEqual(figures, want) {
+		t.Errorf("figures %v, want %v", figures, want)
+	}
+	if got := soakFigures([]string{"skipped"}); got != nil {
+		t.Errorf("figures of nothing: %v", got)
+	}
+	var out strings.Builder
+	writeSoaked(&out, []soaked{{"host", "ok", time.Minute, figures}, {"arm64", "FAILED", 2 * time.Minute, map[string]int{"starts": 3}}})
+	want := "\nsoak     host  arm64\ntime     1m0s  2m0s\nlost     0     -\nstarts   20    3\nverdict  ok    FAILED\n"
+	if out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}

@@ -17,8 +17,8 @@ func TestSoakFigures(t *testing.T) {
 		t.Errorf("figures of nothing: %v", got)
 	}
 	var out strings.Builder
-	writeSoaked(&out, []soaked{{"host", "ok", time.Minute, figures}, {"arm64", "FAILED", 2 * time.Minute, map[string]int{"starts": 3}}})
-	want := "\nsoak     host  arm64\ntime     1m0s  2m0s\nlost     0     -\nstarts   20    3\nverdict  ok    FAILED\n"
+	writeSoaked(&out, []soaked{{"host", "ok", time.Minute, figures}, {"guest", "FAILED", 2 * time.Minute, map[string]int{"starts": 3}}})
+	want := "\nsoak     host  guest\ntime     1m0s  2m0s\nlost     0     -\nstarts   20    3\nverdict  ok    FAILED\n"
 	if out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}

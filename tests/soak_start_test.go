@@ -42,6 +42,7 @@ type soakStart struct {
 	missing bool // there is no such program
 	sleeps  bool // it ends by a signal alone
 	status  int  // or with that one
+	isGo    bool
 
 	ctx       context.Context
 	cancelled bool         // ctx ends at any moment
@@ -152,6 +153,8 @@ func (c *soakStart) ended(status syscall.WaitStatus, err error) {
 	switch {
 	case err != nil:
 		c.fail("waiting: %v", err)
+	case status.Exited() && c.isGo && c.s.stormy.Load(): // some signals have it print its goroutines, and exit
+		f.exited.Add(1)
 	case status.Exited():
 		f.exited.Add(1)
 		if c.sleeps || c.missing || status.ExitStatus() != c.status {

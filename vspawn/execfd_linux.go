@@ -29,6 +29,7 @@ func (f *FeatureSet) execFDByName() bool {
 	if !execFD.tried {
 		switch result := unapart(f.tryExecFD); result {
 		case unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE: // for want of something, and not for good
+		case errUnexpected: // the child was killed
 		default:
 			execFD.tried, execFD.byName = true, result == unix.ENOENT
 		}
@@ -62,7 +63,7 @@ func (f *FeatureSet) tryExecFD() error {
 	if pidfd := int(in.prog.Pidfd); pidfd >= 0 {
 		unix.Close(pidfd)
 	}
-	if err := in.reapTry(); err != nil {
+	if _, err := in.reapTry(); err != nil {
 		return err
 	}
 	return in.failure()

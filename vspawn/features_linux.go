@@ -106,17 +106,29 @@ func missing(err error) bool {
 }
 
 // tryClone makes a child that exits, in the way that f says, and looks at what
-// came of it.
+// came of it. One that somebody has killed before it could say a word tells nothing,
+// and is not to be taken for a copy of ours, whose memory need not be guarded
+// (dumpable): then there is another.
 func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
+	for range 100 {
+		if told, err := f.tryCloneOnce(exitSignal); told || err != nil {
+			return err
+		}
+	}
+	return &Error{Step: "clone", Err: unix.EAGAIN, Hint: "all children that were to show what the kernel offers were killed"}
+}
+
+func (f *FeatureSet) tryCloneOnce(exitSignal unix.Signal) (told bool, err error) {
 	plan := &Plan{compiled: &compiled{ops: []op{{call: sysExitGroup, args: []arg{dec(0)}}}}}
 	in, err := f.try(plan, exitSignal)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer instances.Put(in)
 	f.SharedMemory = in.prog.Entered != 0
 	err = f.tryPidfd(in)
-	return errors.Join(err, in.reapTry())
+	end, err2 := in.reapTry()
+	return f.SharedMemory || !end.Signaled(), errors.Join(err, err2)
 }
 
 // tryPidfd tries the calls on a child that has ended. It is still there, as a
@@ -167,17 +179,18 @@ func (f *FeatureSet) try(plan *Plan, exitSignal unix.Signal) (*instance, error) 
 	return in, nil
 }
 
-func (in *instance) reapTry() error {
-	err := ignoringEINTR(func() error {
-		return unix.Waitid(unix.P_PID, in.pid(), nil, unix.WEXITED|unix.WALL, nil)
-	})
+// reapTry reaps the child, and tells how it has ended.
+func (in *instance) reapTry() (end unix.WaitStatus, err error) {
+	var info siginfo
+	err = ignoringEINTR(func() error { return waitid(unix.P_PID, in.pid(), &info, unix.WEXITED|unix.WALL, nil) })
+	end = unix.WaitStatus(info.waitStatus())
 	if err != nil && err != unix.ECHILD { // a sandbox; it must not stay a zombie
-		err = ignoringEINTR(func() error { _, err := unix.Wait4(in.pid(), nil, unix.WALL, nil); return err })
+		err = ignoringEINTR(func() error { _, err := unix.Wait4(in.pid(), &end, unix.WALL, nil); return err })
 	}
 	if err != nil {
-		return &Error{Step: "waitid", Object: "pid " + itoa(in.pid()), Err: err}
+		return 0, &Error{Step: "waitid", Object: "pid " + itoa(in.pid()), Err: err}
 	}
-	return nil
+	return end, nil
 }
 
 // loneCoreDump goes by the version. To try it would cost the life of a process

@@ -112,7 +112,7 @@ func TestSwitched(t *testing.T) {
 		defer unix.Close(pidfd)
 	}
 	soon(t, "the end without an exec", func() bool { return switched(in.pid()) })
-	if err := in.reapTry(); err != nil {
+	if _, err := in.reapTry(); err != nil {
 		t.Fatal(err)
 	}
 }

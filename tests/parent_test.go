@@ -170,11 +170,12 @@ func killParents(t *testing.T, kind string) {
 // the program, if they do not have to end by themselves.
 func endOrphans(t *testing.T, kill bool) (programs int) {
 	t.Helper()
+	killed := map[int]bool{}
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG|unix.WALL, nil)
 		if err == unix.ECHILD {
-			return programs
+			return len(killed)
 		}
 		if pid > 0 {
 			continue
@@ -189,7 +190,7 @@ func endOrphans(t *testing.T, kill bool) (programs int) {
 			}
 			if late || kill && name == "sleep" {
 				unix.Kill(orphan, unix.SIGKILL)
-				programs++
+				killed[orphan] = true
 			}
 		}
 	}

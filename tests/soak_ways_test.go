@@ -276,7 +276,7 @@ func (c *soakStart) orphan() {
 	argv := leaver.Argv(c.s.exits[0])
 	c.path, c.sleeps, c.missing, c.status, c.isGo = program(argv), false, false, 0, true
 	p, err := vspawn.Start(c.ctx, c.path, argv, &vspawn.Attr{
-		Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Parent: vspawn.FD(2)}}})
+		Files: []vspawn.File{{Child: 1, Parent: w}, {Child: 2, Path: os.DevNull, Flags: unix.O_WRONLY}}})
 	w.Close()
 	if !c.started(err) {
 		return

@@ -3,6 +3,7 @@
 package tests
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -23,39 +24,60 @@ import (
 // A foe disturbs a process and its children, and no others.
 type foe struct {
 	pid   int
+	does  string // what it does to the children: "signal", "kill", "stop", "hold", or "all", to the process too
 	stats struct{ signals, stops, childSignals, childKills, childStops int }
 }
 
-// soakFoe is at it until the end of its input. Its argument is the process.
+// soakFoe is at it until the end of its input. Its arguments are the process, what it
+// does, and whose process it is itself.
 var soakFoe = helper.New("soak-foe", func(args []string) int {
-	pid, err := strconv.Atoi(args[0])
-	if err != nil {
+	pid, err1 := strconv.Atoi(args[0])
+	by, err2 := strconv.Atoi(args[2])
+	if err := errors.Join(err1, err2); err != nil {
 		panic(err)
 	}
-	f := &foe{pid: pid}
+	if os.Getuid() != by {
+		if err := errors.Join(unix.Setgroups(nil), unix.Setresgid(by, by, by), unix.Setresuid(by, by, by)); err != nil {
+			panic(err)
+		}
+	}
+	f := &foe{pid: pid, does: args[1]}
 	var over atomic.Bool
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
 		over.Store(true)
 	}()
-	n := &f.stats
 	for said := false; !over.Load(); {
 		begin := time.Now()
 		f.once()
-		if !said && n.signals > 20 && n.childSignals > 20 && n.childKills > 20 && n.childStops > 20 {
+		if !said && f.enough() {
 			said = true
 			fmt.Println("enough")
 		}
 		// On a slow machine no more than it can take.
 		time.Sleep(rand.N(200*time.Microsecond + 4*time.Since(begin)))
 	}
+	n := &f.stats
 	fmt.Printf("foe-signals=%d foe-stops=%d foe-killed=%d foe-kills=%d foe-child-stops=%d\n",
 		n.signals, n.stops, n.childSignals+n.childKills, n.childKills, n.childStops)
 	return 0
 })
 
+// enough tells whether it has done much of all that it does.
+func (f *foe) enough() bool {
+	n := &f.stats
+	if f.does == "all" {
+		return n.signals > 20 && n.childSignals > 20 && n.childKills > 20 && n.childStops > 20
+	}
+	return n.childSignals+n.childKills+n.childStops > 30
+}
+
 // once does one thing to one of them.
 func (f *foe) once() {
+	if f.does != "all" {
+		f.child(f.does)
+		return
+	}
 	switch rand.IntN(6) {
 	case 0:
 		f.sent(unix.Kill(f.pid, anySignal()))
@@ -72,7 +94,7 @@ func (f *foe) once() {
 			f.stats.stops++
 		}
 	default:
-		f.child()
+		f.child([]string{"signal", "signal", "kill", "stop"}[rand.IntN(4)])
 	}
 }
 
@@ -83,7 +105,7 @@ func (f *foe) sent(err error) {
 }
 
 // child does something to a child.
-func (f *foe) child() {
+func (f *foe) child(does string) {
 	pids := childrenOf(f.pid)
 	if len(pids) == 0 {
 		return
@@ -100,12 +122,16 @@ func (f *foe) child() {
 		return
 	}
 	send := func(s syscall.Signal) bool { return unix.PidfdSendSignal(fd, s, nil, 0) == nil }
-	switch rand.IntN(4) {
-	case 0:
+	switch does {
+	case "kill":
 		if send(unix.SIGKILL) {
 			f.stats.childKills++
 		}
-	case 1:
+	case "hold":
+		if send(unix.SIGSTOP) {
+			f.stats.childStops++
+		}
+	case "stop":
 		if send(unix.SIGSTOP) {
 			time.Sleep(rand.N(time.Millisecond))
 			send(unix.SIGCONT)

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	osexec "os/exec"
 	"slices"
@@ -32,32 +33,12 @@ func TestSoak(t *testing.T) {
 	if amount == "" {
 		amount = strconv.Itoa(helper.Rounds(1000))
 	}
-	s := &soaking{t: t, figures: map[string]int{}}
+	s := newSoaking(t, "all", os.Getuid())
 	argv := []string{amount, t.TempDir(), s.cgroup(), tiny.Sleep(t)}
 	for _, status := range soakStatuses {
 		argv = append(argv, tiny.Exit(t, status))
 	}
-	cmd := soakHelper.Command(argv...)
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for lines := bufio.NewScanner(out); lines.Scan(); {
-		s.take(lines.Text(), cmd.Process.Pid, in)
-	}
-	if s.foeIn != nil { // the soaker has died in the middle
-		s.end()
-	}
-	if err := cmd.Wait(); err != nil {
-		t.Errorf("the soaker ended by %v", err)
-	}
+	s.run(soakHelper.Command(argv...))
 	s.judge()
 }
 
@@ -65,9 +46,39 @@ func TestSoak(t *testing.T) {
 type soaking struct {
 	t       *testing.T
 	figures map[string]int
+	does    string // the foe
+	foeUser int
 	foe     *osexec.Cmd
 	foeIn   io.Closer
 	foeSaid chan string
+}
+
+func newSoaking(t *testing.T, does string, user int) *soaking {
+	return &soaking{t: t, figures: map[string]int{}, does: does, foeUser: user}
+}
+
+// run runs the process that starts children, and the foe when it asks for it.
+func (s *soaking) run(cmd *osexec.Cmd) {
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		s.take(lines.Text(), cmd.Process.Pid, in)
+	}
+	if s.foeIn != nil { // it has died in the middle
+		s.end()
+	}
+	if err := cmd.Wait(); err != nil {
+		s.t.Errorf("the process that starts children ended by %v", err)
+	}
 }
 
 // cgroup is the path of one for the children, or "".
@@ -116,7 +127,7 @@ func (s *soaking) read(text string) {
 
 // begin starts the foe, and tells the soaker when it has done enough.
 func (s *soaking) begin(pid int, soaker io.Writer) {
-	s.foe = soakFoe.Command(strconv.Itoa(pid))
+	s.foe = soakFoe.Command(strconv.Itoa(pid), s.does, strconv.Itoa(s.foeUser))
 	in, err := s.foe.StdinPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -154,20 +165,19 @@ func (s *soaking) end() {
 	}
 }
 
-// judge looks at the sums, and logs them as `make soak` reads them.
-func (s *soaking) judge() {
-	f := s.figures
+// log logs the sums, as `make soak` reads them.
+func (s *soaking) log() {
 	var words []string
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for name := range f {
-			if !yield(name) {
-				return
-			}
-		}
-	}) {
-		words = append(words, fmt.Sprintf("%s=%d", name, f[name]))
+	for _, name := range slices.Sorted(maps.Keys(s.figures)) {
+		words = append(words, fmt.Sprintf("%s=%d", name, s.figures[name]))
 	}
 	s.t.Log("soak figures: ", strings.Join(words, " "))
+}
+
+// judge looks at the sums.
+func (s *soaking) judge() {
+	f := s.figures
+	s.log()
 	switch {
 	case f["started"] == 0 || f["exited"] == 0 || f["killed"] == 0 || f["missing"] == 0:
 		s.t.Error("nothing was tried")

@@ -79,8 +79,8 @@ func instant(d time.Duration) uintptr {
 
 var kept []*unix.Timespec
 
-// A booty is what an attacker has got.
-type booty struct{ Tries, Reads, Writes, Traced int }
+// A booty is what an attacker has got: Files are those of memory that it could open.
+type booty struct{ Tries, Files, Reads, Writes, Traced int }
 
 // No process of the user that a child becomes, nor one of the parent's user that
 // may not look at the parent, reads or writes the parent's memory by way of the

@@ -124,6 +124,8 @@ func (f *FeatureSet) runToEnd(plan *Plan) error {
 	switch {
 	case in.prog.Failed != 0:
 		return in.failure()
+	case ws.Signaled() && ws.Signal() == unix.SIGKILL:
+		return unix.EAGAIN // by somebody else, before it could do its work
 	case ws != 0:
 		return unix.EPERM // in a copy of our memory something failed
 	}

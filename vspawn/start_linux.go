@@ -20,11 +20,13 @@ import (
 // fs.suid_dumpable other than 1. Once Start has returned, ctx is of no more
 // concern.
 //
-// A child that is stopped by SIGSTOP while it is on its way, as by one that is
-// sent to the whole process group, holds Start until SIGCONT comes to it, or ctx
-// ends; other stop signals wait for the program, as all signals do that can be
-// blocked. One of Ptrace or StartStopped is stopped in the end anyway, and does
-// not hold Start once it is traced.
+// A child that is stopped while it is on its way, as by a signal that is sent to
+// the whole process group, holds Start until SIGCONT comes to it, or ctx ends.
+// SIGSTOP stops it anywhere; SIGTSTP, SIGTTIN and SIGTTOU wait until its mask is
+// set, just before the exec, and do not if SignalMask or IgnoreSignals has them.
+// All others that can be blocked do what they do to a program from there on. One
+// of Ptrace or StartStopped is stopped in the end anyway, and does not hold Start
+// once it is traced.
 //
 // A program that is being written to (ETXTBSY) is tried again for a moment, since
 // it may be another child, on its way to its own program, that still has it

@@ -110,7 +110,7 @@ func (s *soaker) soak(amount string) {
 		return
 	}
 	disturb := s.disturb()
-	s.round(workers, max(n/10, 10*workers), long/20)
+	s.round(workers, max(n/10, 5*workers), long/20)
 	disturb()
 	before := s.left()
 	disturb = s.disturb()
@@ -119,7 +119,7 @@ func (s *soaker) soak(amount string) {
 	s.stormy.Store(true)
 	nurse := s.nursing()
 	// A foe on a busy machine may come late.
-	for s.round(workers, n-n/3, long-long/3); !s.enough.Load(); s.round(workers, 10*workers, 0) {
+	for s.round(workers, n-n/3, long-long/3); !s.enough.Load(); s.round(workers, 2*workers, 0) {
 	}
 	s.say("calm")
 	nurse()

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	osexec "os/exec"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
+	"github.com/vspawn/vspawn/vspawn"
 )
 
 // A process starts children of random attributes, from many goroutines, in all ways
@@ -189,5 +191,35 @@ func (s *soaking) judge() {
 		s.t.Errorf("%d children were killed by nobody here, and the foe has signalled %d", f["strange"], f["foe-killed"])
 	case f["foe-signals"] == 0 || f["foe-killed"] == 0:
 		s.t.Error("the foe did nothing")
+	}
+}
+
+// Each attribute is among those of the children, or there is a reason why not.
+func TestEveryAttributeIsSoaked(t *testing.T) {
+	others := map[string]string{
+		"Syscalls":       "the caller's own",
+		"PivotRoot":      "it takes another root",
+		"KeepGroups":     "what becomes of Groups, which are among them",
+		"AllowSetgroups": "the parent alone heeds it, in what it writes",
+	}
+	soaked := map[string]bool{}
+	for i := range soakAttrs {
+		c := &soakStart{s: &soaker{dir: t.TempDir(), cgroup: "/"}}
+		soakAttrs[i].set(c, &c.attr)
+		c.close()
+		if c.byFD {
+			c.attr.ExecFD = vspawn.FD(0)
+		}
+		for i, v := 0, reflect.ValueOf(c.attr); i < v.NumField(); i++ {
+			if !v.Field(i).IsZero() {
+				soaked[v.Type().Field(i).Name] = true
+			}
+		}
+	}
+	v := reflect.TypeFor[vspawn.Attr]()
+	for i := range v.NumField() {
+		if field := v.Field(i).Name; soaked[field] == (others[field] != "") {
+			t.Errorf("Attr.%s: among the attributes: %v, and elsewhere: %q", field, soaked[field], others[field])
+		}
 	}
 }

@@ -55,7 +55,7 @@ var soakFoe = helper.New("soak-foe", func(args []string) int {
 			fmt.Println("enough")
 		}
 		// On a slow machine no more than it can take.
-		time.Sleep(rand.N(200*time.Microsecond + 4*time.Since(begin)))
+		time.Sleep(rand.N(200*time.Microsecond + 2*time.Since(begin)))
 	}
 	n := &f.stats
 	fmt.Printf("foe-signals=%d foe-stops=%d foe-killed=%d foe-kills=%d foe-child-stops=%d\n",
@@ -67,9 +67,9 @@ var soakFoe = helper.New("soak-foe", func(args []string) int {
 func (f *foe) enough() bool {
 	n := &f.stats
 	if f.does == "all" {
-		return n.signals > 20 && n.childSignals > 20 && n.childKills > 20 && n.childStops > 20
+		return n.signals > 5 && n.childSignals > 5 && n.childKills > 5 && n.childStops > 5
 	}
-	return n.childSignals+n.childKills+n.childStops > 30
+	return n.childSignals+n.childKills+n.childStops > 20
 }
 
 // once does one thing to one of them.

@@ -174,16 +174,32 @@ func (s *soaker) round(workers, n int, long time.Duration) {
 	}()
 	tick := time.NewTicker(10 * time.Second)
 	defer tick.Stop()
-	for last := ""; ; {
+	for last, still := "", 0; ; {
 		select {
 		case <-done:
 			return
 		case <-tick.C:
-			if now := s.figures.String(); now != last {
-				last = now
+			now := s.figures.String()
+			if still++; now != last {
+				last, still = now, 0
 				fmt.Println(now)
 			}
+			if still == 6 { // whoever runs the test will take it for a hang soon
+				s.tellWhere()
+			}
 		}
+	}
+}
+
+// tellWhere says what all goroutines, and all children, are at.
+func (s *soaker) tellWhere() {
+	stacks := make([]byte, 1<<20)
+	fmt.Fprintf(os.Stderr, "%s\nthe children of %d:\n", stacks[:runtime.Stack(stacks, true)], os.Getpid())
+	for _, child := range childrenOf(os.Getpid()) {
+		pid := strconv.Itoa(child)
+		fmt.Fprintln(os.Stderr, pid, words("/proc/"+pid+"/comm"), statusField(pid, "State"), "traced by", statusField(pid, "TracerPid"),
+			"signals", statusField(pid, "SigBlk"), statusField(pid, "ShdPnd"), statusField(pid, "SigPnd"), "in", words("/proc/"+pid+"/syscall"),
+			words("/proc/"+pid+"/stack"))
 	}
 }
 

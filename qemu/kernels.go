@@ -42,7 +42,8 @@ func (c *Config) kernels(ctx context.Context, p *progress) (map[string]supply.Ke
 			continue
 		}
 		// forky's kernel moves on, and may have come to where another row's is.
-		if c.Targets[i].Series = seriesOf(k.Version) + variant(t.Series); t.Series == "" || c.hasTitle(c.Targets[i].Title(), i) {
+		c.Targets[i].Series = seriesOf(k.Version) + variant(t.Series)
+		if t.Series == "" || c.hasTitle(c.Targets[i].Title(), i) {
 			c.Targets[i].Series = t.Series
 		}
 		if k, err := c.keepKernel(t, k); err != nil {

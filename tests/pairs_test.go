@@ -172,7 +172,8 @@ func (p *pairStage) start(attr *vspawn.Attr) (*vspawn.Process, error) {
 }
 
 // startFrom starts a child, if anyThread is set not as that of this goroutine's thread.
-func (p *pairStage) startFrom(anyThread bool, path string, argv []string, attr *vspawn.Attr) (child *vspawn.Process, err error) {
+func (p *pairStage) startFrom(anyThread bool, path string, argv []string, attr *vspawn.Attr) (
+	child *vspawn.Process, err error) {
 	if !anyThread {
 		return vspawn.Start(p.t.Context(), path, argv, attr)
 	}

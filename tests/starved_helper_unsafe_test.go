@@ -59,7 +59,8 @@ var starvedHelper = helper.New("starved", func(args []string) int {
 	} else {
 		s.children()
 	}
-	if after := s.settled(func(l faultLeft) bool { return reflect.DeepEqual(l, before) }); !reflect.DeepEqual(after, before) {
+	same := func(l faultLeft) bool { return reflect.DeepEqual(l, before) }
+	if after := s.settled(same); !same(after) {
 		s.counts.Wrong = append(s.counts.Wrong, fmt.Sprintf("left: %+v, before: %+v", after, before))
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(&s.counts); err != nil {

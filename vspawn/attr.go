@@ -216,10 +216,9 @@ type Attr struct {
 	// signal when the program is set-user-ID or has capabilities.
 	Pdeathsig syscall.Signal
 
-	// DieWithParent has the child killed (SIGKILL) when this process ends or calls execve, whichever thread has
-	// started it: by CLONE_PIDFD_AUTOKILL with Linux 7.1, and NoNewPrivs (here without Syscalls, or inherited) or
-	// CAP_SYS_ADMIN, where Wait gives no Rusage and no other wait sees the child; else by Pdeathsig, as far as
-	// that goes, and not from a locked goroutine. See docs/design.md, To die with the parent.
+	// DieWithParent has the child killed (SIGKILL) when this process ends or execs, whichever thread has started it: by
+	// CLONE_PIDFD_AUTOKILL (Linux 7.1) with NoNewPrivs (without Syscalls, or inherited) or CAP_SYS_ADMIN, where Wait has
+	// no Rusage and no other wait sees the child; else by Pdeathsig, and not from a locked goroutine: docs/design.md.
 	DieWithParent bool
 
 	// Cloneflags are the new namespaces, CLONE_NEWPID and its like

@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"errors"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,25 +73,38 @@ func (f *FeatureSet) tryAutokill() error {
 		return nil
 	}
 	const status = 7
+	for range tries {
+		ws, over, err := f.tryBound(status)
+		if err != nil && missing(err) {
+			return nil
+		}
+		if f.Autokill = over && ws.ExitStatus() == status; f.Autokill || err != nil || !ws.Signaled() {
+			return err
+		}
+	}
+	return allKilled()
+}
+
+// tryBound makes a child that is bound to its pidfd, and that exits.
+func (f *FeatureSet) tryBound(status int32) (ws syscall.WaitStatus, over bool, err error) {
 	plan := &Plan{compiled: &compiled{ops: []op{{call: sysExitGroup, args: []arg{dec(status)}}},
 		cloneFlags: cloneAutoreap | cloneAutokill | cloneNNP}}
 	in, err := f.try(plan, 0)
 	if err != nil {
-		if missing(err) {
-			return nil
-		}
-		return err
+		return 0, false, err
 	}
 	defer instances.Put(in)
 	pidfd := int(in.prog.Pidfd)
 	defer unix.Close(pidfd)
 	pollPidfd(pidfd, 0, -1)
-	ws, over, err := pidfdExit(pidfd)
-	if err != nil && !missing(err) && err != unix.ENOTTY {
-		return &Error{Step: "ioctl", Object: "PIDFD_GET_INFO", Err: err}
+	ws, over, err = pidfdExit(pidfd)
+	if err == unix.ENOTTY { // before Linux 6.13
+		return 0, false, nil
 	}
-	f.Autokill = over && ws.ExitStatus() == status
-	return nil
+	if err != nil {
+		err = &Error{Step: "ioctl", Object: "PIDFD_GET_INFO", Err: err}
+	}
+	return ws, over, err
 }
 
 // pollPidfd waits for events of a pidfd: POLLIN at the child's death, and POLLHUP, which

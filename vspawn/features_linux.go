@@ -110,11 +110,18 @@ func missing(err error) bool {
 // and is not to be taken for a copy of ours, whose memory need not be guarded
 // (dumpable): then there is another.
 func (f *FeatureSet) tryClone(exitSignal unix.Signal) error {
-	for range 100 {
+	for range tries {
 		if told, err := f.tryCloneOnce(exitSignal); told || err != nil {
 			return err
 		}
 	}
+	return allKilled()
+}
+
+// tries is how many children may be killed by others before they could say a word.
+const tries = 100
+
+func allKilled() error {
 	return &Error{Step: "clone", Err: unix.EAGAIN, Hint: "all children that were to show what the kernel offers were killed"}
 }
 

@@ -43,7 +43,7 @@ func newCase(b *bench, choose *choices) *descriptorCase {
 	c.chooseInherited(choose)
 	c.chooseUses(choose)
 	c.chooseOthers(choose)
-	if choose.one(4) {
+	if choose.one(4) && (c.attr.ExecFD == nil || b.BareExec) {
 		for range 1 + choose.n(3) {
 			c.chooseCall(choose)
 		}

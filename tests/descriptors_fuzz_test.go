@@ -48,6 +48,7 @@ type bench struct {
 	Users     bool   // there are user namespaces
 	PIDs      bool   // we may make PID namespaces
 	Landlock  bool
+	BareExec  bool // see bareExec
 }
 
 // A setting is what the parent of a case is like, where it is not this process.
@@ -93,9 +94,16 @@ func newBench(t testing.TB) *bench {
 	}
 	b.Users = noUserNamespaces() == nil
 	_, err = landlockVersion()
-	b.Landlock = err == nil
+	b.Landlock, b.BareExec = err == nil, bareExec()
 	b.Numbers = []int{20, 21, 22, 23, 24, 25, 50, 51, 99, 300, 301}
 	return b
+}
+
+// bareExec tells whether a program that is a descriptor can be executed also where the
+// library can't give it a name below /proc: see ExecFD about TOMOYO.
+func bareExec() bool {
+	_, err := os.Stat("/dev/fd")
+	return err == nil || newEnough(6, 12)
 }
 
 // run has the cases of a setting in a process of their own.

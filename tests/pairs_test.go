@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
@@ -125,7 +127,8 @@ func (p *pairStage) pair(a, b pairEntry) (outcome string, err error) {
 	}
 	defer p.clean()
 	names := a.field + " " + b.field
-	child, err := p.start(p.both(a, b))
+	attr := p.both(a, b)
+	child, err := p.start(attr)
 	var refused *vspawn.AttrError
 	switch {
 	case errors.As(err, &refused) && refusedPairs[names] != "":
@@ -135,7 +138,7 @@ func (p *pairStage) pair(a, b pairEntry) (outcome string, err error) {
 		return "refused", nil
 	case err == nil && refusedPairs[names] != "":
 		return "", errors.Join(errors.New("Compile does not refuse it"), child.Kill())
-	case err != nil && changedPairs[names] != "":
+	case err != nil && changedPairs[names] != "", attr.ExecFD != nil && !bareExec() && errors.Is(err, unix.ENOENT):
 		return "with a reason", nil
 	case err != nil:
 		return "", err

@@ -196,7 +196,7 @@ func (c *descriptorCase) chooseUses(choose *choices) {
 	if choose.one(6) && c.bench.Terminal != "" {
 		a.TTY, a.ControllingTTY, a.Setsid = use(c.bench.Terminal, unix.O_RDWR|unix.O_NOCTTY), true, !choose.one(16)
 	}
-	if choose.one(6) && c.bench.Namespace != "" {
+	if choose.one(6) && c.bench.Namespace != "" && (a.ExecFD == nil || c.bench.BareExec) {
 		a.Setns = []vspawn.Namespace{{FD: use(c.bench.Namespace, unix.O_RDONLY), Flags: unix.CLONE_NEWUTS}}
 	} else if choose.one(6) && c.bench.Users {
 		a.Cloneflags |= unix.CLONE_NEWUSER

@@ -38,12 +38,11 @@ type Attr struct {
 	Dir   string
 	DirFD Descriptor
 
-	// ExecFD is a descriptor of the program itself, a file from memfd_create
-	// included (execveat(2), Linux 3.19); the path is then empty. A script
-	// can't be started so: its interpreter would find the descriptor closed.
-	// With TOMOYO before Linux 6.12 the child's root needs a /dev/fd, or a /proc
-	// if root and mount namespace are the parent's and there are no Syscalls and no
-	// Setns.
+	// ExecFD is a descriptor of the program itself, a file from memfd_create included
+	// (execveat(2), Linux 3.19); the path is then empty. A script can't be started so: its
+	// interpreter would find the descriptor closed. With TOMOYO before Linux 6.12 the
+	// child's root needs a /dev/fd, or a /proc if root and mount namespace are the parent's
+	// and there are no Syscalls and no Setns.
 	ExecFD Descriptor
 
 	// Files is the child's descriptor table. nil passes on 0, 1 and 2, those of

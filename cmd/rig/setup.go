@@ -25,7 +25,8 @@ func hostTools() []host.Tool {
 	return append(tools,
 		host.Tool{Program: "gcc", Package: "gcc"}, // with libc6-dev: for go test -race
 		host.Tool{Program: "/usr/include/stdlib.h", Package: "libc6-dev"},
-		host.Tool{Program: "gpg", Package: "gpg"}, // for the tests' own mirror
+		host.Tool{Program: "gpg", Package: "gpg"},   // for the tests' own mirror
+		host.Tool{Program: "spin", Package: "spin"}, // for the model of the waits
 	)
 }
 

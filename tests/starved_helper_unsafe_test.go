@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -53,6 +55,7 @@ var starvedHelper = helper.New("starved", func(args []string) int {
 	}
 	s.path, s.text = append([]byte(failNth), 0), make([]byte, 8)
 	s.keepNumber()
+	go s.watch()
 	before := s.settled(func(l faultLeft) bool { return l.Dumpable == 1 })
 	if args[1] == "parent" {
 		s.parents()
@@ -106,7 +109,22 @@ type starved struct {
 	text   []byte // for the child to write
 	path   []byte
 	whole  string // how a child ends
+	starts atomic.Int64
 	counts starvedCounts
+}
+
+// watch ends the process, with its stacks, where one start takes a minute.
+func (s *starved) watch() {
+	for last := int64(-1); s.starts.Load() != last; time.Sleep(time.Minute) {
+		last = s.starts.Load()
+	}
+	stacks := make([]byte, 1<<20)
+	fmt.Fprintf(os.Stderr, "a start hangs: %v\n%s", &s.counts, stacks[:runtime.Stack(stacks, true)])
+	for _, child := range childrenOf(os.Getpid()) {
+		pid := strconv.Itoa(child)
+		fmt.Fprintln(os.Stderr, pid, statusField(pid, "State"), "traced by", statusField(pid, "TracerPid"), words("/proc/"+pid+"/syscall"))
+	}
+	os.Exit(3)
 }
 
 // theirNumber is the lowest that is free in a child: what is among the arguments of its
@@ -129,6 +147,7 @@ func (s *starved) keepNumber() {
 // for it. hit tells whether there was one.
 func (s *starved) once(n int, calls ...vspawn.Syscall) (end string, hit bool, err error) {
 	s.counts.Starts++
+	s.starts.Add(1)
 	s.child = nil
 	attr := s.attr(s.setting)
 	attr.Syscalls = append(attr.Syscalls, calls...)
@@ -216,7 +235,9 @@ func (s *starved) starvedChild(n int) (end string, err error) {
 // while behind the last child.
 func (s *starved) settled(is func(faultLeft) bool) (left faultLeft) {
 	for range 1000 {
-		if left = leftByFault(); is(left) {
+		left = leftByFault()
+		maps.DeleteFunc(left.Files, func(to string, _ int) bool { return strings.HasSuffix(to, "/fail-nth") }) // keepNumber's
+		if is(left) {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -241,7 +262,7 @@ func (s *starved) check(n int, end string, err error) {
 		return
 	}
 	s.counts.Errors[e.Step+": "+unix.ErrnoName(errno)]++
-	ofProc := errno == unix.ENOENT && e.Step == "openat" && strings.HasPrefix(fmt.Sprint(e.Object), "/proc/")
+	ofProc := errno == unix.ENOENT && strings.HasPrefix(fmt.Sprint(e.Object), "/proc/")
 	if !slices.Contains(noMemory, errno) && !slices.Contains(noMemoryIn[e.Step], errno) && !ofProc {
 		s.counts.wrong(n, "%v", err)
 	}
@@ -253,6 +274,7 @@ var (
 	noMemory   = []unix.Errno{unix.ENOMEM, unix.EAGAIN}
 	noMemoryIn = map[string][]unix.Errno{
 		"execve":     {unix.E2BIG, unix.ENOEXEC}, // for the arguments, for the program's first page
+		"ptrace":     {unix.ESRCH},               // of a child that has died of it in its exec
 		"socketpair": {unix.ENFILE},
 	}
 )

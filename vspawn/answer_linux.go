@@ -53,7 +53,9 @@ func (a *answerer) run(in *instance) {
 				return a.failed("read", err)
 			}
 			if first && a.plan.maps != nil {
-				if err := a.writeMaps(in); err != nil {
+				if err := a.writeMaps(in); errors.Is(err, unix.ESRCH) {
+					return nil // it has died, of which its own end says more
+				} else if err != nil {
 					return err
 				}
 			}

@@ -62,3 +62,34 @@ func TestAnswerOver(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Nor is it that its id maps can't be written any more.
+func TestMapsOfTheDead(t *testing.T) {
+	helper.SkipEmulated(t, "child that asks")
+	child := startArgv(t, nil, exits(t, 0))
+	if err := child.WaitExit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer child.Wait(t.Context())
+	l := noLinks
+	maps := newMapFiles(&Attr{UIDMap: []IDMap{{Outside: os.Getuid(), Size: 1}}})
+	talk, err := newAnswerer(&Plan{compiled: &compiled{maps: maps}}, &l, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	if _, err := unix.Write(l.sync, []byte("x")); err != nil {
+		t.Error(err)
+	}
+	pidfd, err := child.Pidfd()
+	if err != nil {
+		t.Skip("there is no pidfd: ", err)
+	}
+	defer unix.Close(pidfd)
+	in := new(instance)
+	in.prog.Pid, in.prog.Pidfd = int32(child.Pid()), int32(pidfd)
+	talk.run(in)
+	if err := talk.finish(); err != nil {
+		t.Error(err)
+	}
+}

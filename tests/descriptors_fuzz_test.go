@@ -160,15 +160,24 @@ var descriptorsHelper = helper.New("descriptors", func([]string) int {
 	return 0
 })
 
+// cases is how many a test has: fewer where it is repeated elsewhere.
+func cases(n int) int {
+	if n = helper.Rounds(n); os.Getenv(elsewhereEnv) != "" {
+		n = (n + 2) / 3
+	}
+	return n
+}
+
 // A child has the descriptors that the model says, or none is started, and the error is
 // the one that the model says; its parent has the same as before.
 func TestDescriptors(t *testing.T) {
+	once(t)
 	helper.SkipEmulated(t, "descriptor table without the emulator's own files")
 	descriptorsHelper.Argv()
 	b := newBench(t)
 	t.Run("here", func(t *testing.T) {
 		outcomes := map[string]int{}
-		for _, input := range inputs(0, helper.Rounds(300)) {
+		for _, input := range inputs(0, cases(300)) {
 			outcome, err := runCase(b, input)
 			if err != nil {
 				t.Error(err)
@@ -176,13 +185,13 @@ func TestDescriptors(t *testing.T) {
 			outcomes[outcome]++
 		}
 		t.Log(outcomes)
-		if outcomes["child"] < helper.Rounds(300)/2 || outcomes["failure"] == 0 || outcomes["refusal"] == 0 {
+		if outcomes["child"] < cases(300)/2 || outcomes["failure"] == 0 || outcomes["refusal"] == 0 {
 			t.Errorf("the cases are no good: %v", outcomes)
 		}
 	})
 	for i, s := range settings {
 		t.Run(fmt.Sprintf("%v closed, limit %d, %d reserved", s.Closed, s.Limit, s.Spare), func(t *testing.T) {
-			if err := s.run(b, inputs(i+1, helper.Rounds(150))...); err != nil {
+			if err := s.run(b, inputs(i+1, cases(150))...); err != nil {
 				t.Error(err)
 			}
 		})

@@ -43,6 +43,7 @@ var dying = map[string]vspawn.Attr{
 // A child of DieWithParent dies with its parent, whatever that does: whether another
 // program beside it goes on, or the parent has let go of the child (Close).
 func TestDieWithParent(t *testing.T) {
+	once(t)
 	helper.SkipEmulated(t, "subreaper")
 	for name, attr := range dying {
 		for _, how := range []string{"", "close", "beside", "exec"} {
@@ -59,6 +60,7 @@ func TestDieWithParent(t *testing.T) {
 // What the program does can't undo it where it is bound to the pidfd. Else it can, as the
 // documentation says.
 func TestDieWithParentUndone(t *testing.T) {
+	once(t)
 	helper.SkipEmulated(t, "subreaper")
 	dieWithParent(t, "DieWithParent, NNP", "", unix.PR_SET_PDEATHSIG)
 }

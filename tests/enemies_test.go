@@ -52,6 +52,7 @@ func isKill(s syscall.Signal) bool { return s == unix.SIGKILL }
 // ended by itself, or was killed by that which was sent. Nothing is left. TestAttack has
 // those who want the memory.
 func TestEnemies(t *testing.T) {
+	once(t)
 	helper.SkipEmulated(t, "memory shared by vfork, nor ptrace")
 	for i, e := range enemies {
 		t.Run(e.name, func(t *testing.T) {
@@ -61,7 +62,7 @@ func TestEnemies(t *testing.T) {
 				helper.MakeReachable()
 				user = nobody
 			}
-			rounds := helper.Rounds(200)
+			rounds := helper.Rounds(100)
 			if e.does == "hold" { // most of them wait for their context
 				rounds /= 4
 			}

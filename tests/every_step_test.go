@@ -120,6 +120,7 @@ func (k *stepKind) need(t *testing.T) {
 // A child that is killed before any of its steps is one that was killed: its start does
 // not hang, nothing is left of it, and its state tells.
 func TestKilledAtEveryStep(t *testing.T) {
+	once(t)
 	helper.SkipEmulated(t, "memory shared by vfork, nor ptrace")
 	path := tiny.Exit(t, 3)
 	for _, k := range stepKinds {
@@ -153,6 +154,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 // A parent that is killed before any of its child's steps leaves no child that is not the
 // program: it goes on to its exec, or, if it depends on its parent, ends.
 func TestParentDiesAtEveryStep(t *testing.T) {
+	once(t)
 	helper.SkipEmulated(t, "subreaper")
 	for i, k := range stepKinds {
 		t.Run(k.name, func(t *testing.T) {

@@ -36,7 +36,7 @@ type faultLeft struct {
 
 // lastingGoroutines are those that package vspawn and the runtime keep.
 var lastingGoroutines = []string{
-	"vspawn.(*poller).start", "vspawn.onLastingThread", "os/signal.", "runtime.ensureSigM",
+	"vspawn.(*poller).start", "vspawn.onLastingThread", "os/signal.", "runtime.ensureSigM", "(*starved).watch",
 }
 
 func leftByFault() faultLeft {

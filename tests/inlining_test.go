@@ -35,3 +35,12 @@ func TestInlining(t *testing.T) {
 		t.Errorf("inlining is %s, VSPAWN_INLINING is %q", got, want)
 	}
 }
+
+// once skips a test that takes long, and is about no frame around the stub, in the second
+// of a guest's two binaries.
+func once(t *testing.T) {
+	t.Helper()
+	if os.Getenv("VSPAWN_INLINING") == "off" {
+		t.Skip("it takes long, and is for the binary that is built with inlining")
+	}
+}

@@ -32,6 +32,7 @@ func needTree(t *testing.T) {
 // All that the child has started is killed, and what that has; others are not, be they of
 // the same process group.
 func TestKillTree(t *testing.T) {
+	once(t)
 	needTree(t)
 	for _, c := range []struct {
 		name string
@@ -62,6 +63,7 @@ func TestKillTree(t *testing.T) {
 
 // So it is while the tree grows.
 func TestKillTreeGrowing(t *testing.T) {
+	once(t)
 	needTree(t)
 	for i := range helper.Rounds(10) {
 		grow(t, vspawn.Attr{}, 1+i, "chain", "40").dead(t)
@@ -72,6 +74,7 @@ func TestKillTreeGrowing(t *testing.T) {
 // One whose parent has ended, and that is in no session of the child's, is out of reach,
 // unless it is in the child's PID namespace, or in its cgroup.
 func TestKillTreeAway(t *testing.T) {
+	once(t)
 	needTree(t)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)

@@ -38,9 +38,7 @@ type pairEntry struct {
 // them, or changedPairs says how one changes the other.
 func TestPairs(t *testing.T) {
 	helper.SkipEmulated(t, "ptrace, namespaces and seccomp")
-	if os.Getenv("VSPAWN_INLINING") == "off" {
-		t.Skip("all pairs take long, and are for the binary that is built with inlining")
-	}
+	once(t)
 	p := newPairStage(t)
 	counts := map[string]int{}
 	for i, a := range pairEntries {

@@ -83,9 +83,7 @@ var elsewhereHelper = helper.New("elsewhere", func(args []string) int {
 // sandboxes that forbid clone3, and for an ordinary user.
 func TestElsewhere(t *testing.T) {
 	helper.SkipEmulated(t, "seccomp, and no /proc/self/exe to exec")
-	if os.Getenv("VSPAWN_INLINING") == "off" {
-		t.Skip("these repetitions are for the binary that is built with inlining")
-	}
+	once(t)
 	for _, e := range elsewheres {
 		t.Run(e.name, func(t *testing.T) {
 			if e.name == "sandbox" && dynamic(t) {

@@ -30,6 +30,7 @@ import (
 //
 // VSPAWN_SOAK is how often to start, or for how long: 1000000, or 1h.
 func TestSoak(t *testing.T) {
+	once(t)
 	helper.SkipEmulated(t, "way to start a program for its own machine")
 	amount := os.Getenv("VSPAWN_SOAK")
 	if amount == "" {

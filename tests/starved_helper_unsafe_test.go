@@ -113,20 +113,6 @@ type starved struct {
 	counts starvedCounts
 }
 
-// watch ends the process, with its stacks, where one start takes a minute.
-func (s *starved) watch() {
-	for last := int64(-1); s.starts.Load() != last; time.Sleep(time.Minute) {
-		last = s.starts.Load()
-	}
-	stacks := make([]byte, 1<<20)
-	fmt.Fprintf(os.Stderr, "a start hangs: %v\n%s", &s.counts, stacks[:runtime.Stack(stacks, true)])
-	for _, child := range childrenOf(os.Getpid()) {
-		pid := strconv.Itoa(child)
-		fmt.Fprintln(os.Stderr, pid, statusField(pid, "State"), "traced by", statusField(pid, "TracerPid"), words("/proc/"+pid+"/syscall"))
-	}
-	os.Exit(3)
-}
-
 // theirNumber is the lowest that is free in a child: what is among the arguments of its
 // calls no start uses for itself.
 const theirNumber = 40

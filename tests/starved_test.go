@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +25,7 @@ import (
 // for that (Documentation/fault-injection/fault-injection.rst, fail-nth).
 func TestStarved(t *testing.T) {
 	starvedHelper.Argv() // also where this is skipped
+	once(t)
 	if _, err := os.Stat("/proc/thread-self/fail-nth"); err != nil {
 		t.Skip("this kernel's allocations can't be made to fail (CONFIG_FAULT_INJECTION): 6.12-faults has that")
 	}
@@ -122,4 +126,18 @@ func (c *starvedCounts) wrong(n int, format string, args ...any) {
 	if len(c.Wrong) < most {
 		c.Wrong = append(c.Wrong, fmt.Sprintf("allocation %d: ", n)+strings.TrimSpace(fmt.Sprintf(format, args...)))
 	}
+}
+
+// watch ends the process, with its stacks, where one start takes a minute.
+func (s *starved) watch() {
+	for last := int64(-1); s.starts.Load() != last; time.Sleep(time.Minute) {
+		last = s.starts.Load()
+	}
+	stacks := make([]byte, 1<<20)
+	fmt.Fprintf(os.Stderr, "a start hangs: %v\n%s", &s.counts, stacks[:runtime.Stack(stacks, true)])
+	for _, child := range childrenOf(os.Getpid()) {
+		pid := strconv.Itoa(child)
+		fmt.Fprintln(os.Stderr, pid, statusField(pid, "State"), "traced by", statusField(pid, "TracerPid"), words("/proc/"+pid+"/syscall"))
+	}
+	os.Exit(3)
 }

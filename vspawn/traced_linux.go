@@ -62,6 +62,8 @@ type tracee struct {
 	asked   bool   // the options are set
 	execed  bool
 	held    bool // someone else has sent it a SIGSTOP
+	own     bool // it has had its own
+	unknown int  // SIGSTOPs of which nothing says who has sent them
 }
 
 // trace follows a traced child to its program's first instruction. When it
@@ -136,11 +138,31 @@ func (t *tracee) answer(s *siginfo) (there bool, err error) {
 		err := t.leave()
 		return err == nil, err
 	case deliver == unix.SIGSTOP:
-		t.held = t.held || s.code != siTkill
+		t.stoppedBy(s)
 		return false, ptrace(unix.PTRACE_CONT, t.pid, 0, 0)
 	default: // its own doing, of which it dies
 		return false, ptrace(unix.PTRACE_CONT, t.pid, 0, uintptr(deliver))
 	}
+}
+
+// stoppedBy notes who has sent a SIGSTOP. Where the kernel has no memory for that, it
+// says that nobody has (kernel/signal.c, collect_signal), which it also says of a sender
+// outside of our PID namespace. One of these is the child's own, if it does not come otherwise.
+func (t *tracee) stoppedBy(s *siginfo) {
+	const siUser = 0
+	switch {
+	case s.code == siTkill:
+		t.own = true
+	case s.code == siUser && s.pid == 0:
+		t.unknown++
+	default:
+		t.held = true
+	}
+}
+
+// others tells whether someone else has stopped the child on its way.
+func (t *tracee) others() bool {
+	return t.held || t.unknown > 1 || t.unknown == 1 && t.own
 }
 
 // leave leaves the child in its last stop. No other signal has been let through
@@ -152,7 +174,7 @@ func (t *tracee) leave() error {
 	if t.stopped {
 		return ptrace(unix.PTRACE_DETACH, t.pid, 0, uintptr(unix.SIGSTOP))
 	}
-	if t.held {
+	if t.others() {
 		unix.Kill(t.pid, unix.SIGSTOP) // once more, for the caller
 	}
 	return ptrace(unix.PTRACE_SETOPTIONS, t.pid, 0, 0)

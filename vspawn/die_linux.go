@@ -69,7 +69,7 @@ func (p *Plan) startsLasting() (bool, error) {
 // tryAutokill tries whether a child can be bound to its pidfd, and whether that tells
 // how it has ended.
 func (f *FeatureSet) tryAutokill() error {
-	if !f.Clone3 || !f.Pidfd || !f.SharedMemory {
+	if !f.Clone3 || !f.Pidfd || !f.SharedMemory || !f.LoneCoreDump { // no kernel so old has it, and a try costs the flag
 		return nil
 	}
 	const status = 7

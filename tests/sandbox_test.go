@@ -91,6 +91,7 @@ func TestElsewhere(t *testing.T) {
 			}
 			if e.name == "ordinary user" && os.Getuid() == 0 {
 				needCapability(t, unix.CAP_SETUID, "become another")
+				helper.MakeReachable() // as it starts itself there
 			}
 			cmd := elsewhereHelper.Command(e.name, "-test.v", "-test.timeout=0", "-test.run=^Test("+e.tests+")$")
 			var out bytes.Buffer

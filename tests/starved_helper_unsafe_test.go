@@ -56,7 +56,10 @@ var starvedHelper = helper.New("starved", func(args []string) int {
 	s.path, s.text = append([]byte(failNth), 0), make([]byte, 8)
 	s.keepNumber()
 	go s.watch()
-	before := s.settled(func(l faultLeft) bool { return l.Dumpable == 1 })
+	before := s.settled(func(l faultLeft) bool {
+		isOfProc := func(name string) bool { return strings.HasPrefix(name, "/proc/") }
+		return l.Dumpable == 1 && !slices.ContainsFunc(slices.Collect(maps.Keys(l.Files)), isOfProc)
+	})
 	if args[1] == "parent" {
 		s.parents()
 	} else {
@@ -143,6 +146,9 @@ func (s *starved) once(n int, calls ...vspawn.Syscall) (end string, hit bool, er
 	s.arm(0)
 	if s.child == nil {
 		return "", hit, err
+	}
+	if err == unix.ESRCH {
+		err = nil // it has died before it was let go on: its state tells more
 	}
 	if err != nil {
 		s.child.Signal(unix.SIGKILL)
@@ -260,8 +266,11 @@ var (
 	noMemory   = []unix.Errno{unix.ENOMEM, unix.EAGAIN}
 	noMemoryIn = map[string][]unix.Errno{
 		"execve":     {unix.E2BIG, unix.ENOEXEC}, // for the arguments, for the program's first page
-		"ptrace":     {unix.ESRCH},               // of a child that has died of it in its exec
+		"execveat":   {unix.E2BIG, unix.ENOEXEC},
+		"mount":      {unix.ENOSPC},
+		"ptrace":     {unix.ESRCH}, // of a child that has died of it in its exec
 		"socketpair": {unix.ENFILE},
+		"write":      {unix.ENOBUFS}, // to a socket
 	}
 )
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 // Whichever allocation of the kernel's fails in a start, the parent's or the child's,
@@ -33,7 +35,7 @@ func TestStarved(t *testing.T) {
 	failAnyAllocation(t)
 	for _, sc := range faultScenarios {
 		t.Run(sc.name, func(t *testing.T) {
-			setting := faultSetting{Scenario: sc.name, Argv: exits(t, 0), Dir: realTemp(t)}
+			setting := faultSetting{Scenario: sc.name, Argv: tiny.Argv(t), Dir: realTemp(t)}
 			if sc.setUp != nil {
 				sc.setUp(t, &setting)
 			}

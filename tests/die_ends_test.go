@@ -19,7 +19,13 @@ import (
 // beginDying starts a child that the kernel reaps, if it can.
 func beginDying(t *testing.T, path string) *vspawn.Process {
 	t.Helper()
-	p, err := vspawn.Start(t.Context(), path, nil, &vspawn.Attr{DieWithParent: true, NoNewPrivs: true})
+	return startDying(t, path, &vspawn.Attr{DieWithParent: true, NoNewPrivs: true})
+}
+
+func startDying(t *testing.T, path string, attr *vspawn.Attr) *vspawn.Process {
+	t.Helper()
+	argv := helper.Emulate(path)
+	p, err := vspawn.Start(t.Context(), argv[0], argv, attr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +62,7 @@ func TestDieWithParentEnds(t *testing.T) {
 		}
 	})
 	leavesNothing(t, "changes", func(t *testing.T) {
+		helper.SkipEmulated(t, "WCONTINUED")
 		p := beginDying(t, tiny.Sleep(t))
 		for _, c := range []struct {
 			signal unix.Signal
@@ -92,11 +99,7 @@ func TestDieWithParentReached(t *testing.T) {
 		}
 	})
 	leavesNothing(t, "by its group", func(t *testing.T) {
-		p, err := vspawn.Start(t.Context(), tiny.Sleep(t), nil,
-			&vspawn.Attr{DieWithParent: true, NoNewPrivs: true, Pgid: vspawn.Ptr(0)})
-		if err != nil {
-			t.Fatal(err)
-		}
+		p := startDying(t, tiny.Sleep(t), &vspawn.Attr{DieWithParent: true, NoNewPrivs: true, Pgid: vspawn.Ptr(0)})
 		if err := p.SignalGroup(unix.SIGUSR1); err != nil {
 			t.Error(err)
 		}

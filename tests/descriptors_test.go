@@ -186,6 +186,11 @@ func fileOf(process, fd string) (string, error) {
 		return "", &os.PathError{Op: "stat", Path: filepath.Join(process, "fd", fd), Err: err}
 	}
 	info, err := os.ReadFile(filepath.Join(process, "fdinfo", fd))
+	// Before Linux 5.16 our own is root's for a while behind each start: see docs/security.md.
+	for tries := 0; errors.Is(err, unix.EACCES) && tries < 6000; tries++ {
+		time.Sleep(10 * time.Millisecond)
+		info, err = os.ReadFile(filepath.Join(process, "fdinfo", fd))
+	}
 	if err != nil {
 		return "", err
 	}

@@ -210,6 +210,9 @@ func (s *soaker) tryOne(a *soakAttr) (why string) {
 	if a.name == "cgroup" && s.cgroup == "" {
 		return "there is none"
 	}
+	if a.name == "program by descriptor" && !bareExec() {
+		return "TOMOYO before Linux 6.12 looks for the program in /dev/fd, beside a root or a namespace too"
+	}
 	runtime.LockOSThread() // one traces
 	defer runtime.UnlockOSThread()
 	for {

@@ -3,12 +3,9 @@ package qemu
 import (
 	"bytes"
 	"encoding/json"
-	"io"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/vspawn/vspawn/qemu/internal/wire"
 )
@@ -16,22 +13,7 @@ import (
 // fuzzed judges a guest that has sent b over its port and said text on its console.
 func fuzzed(t *testing.T, test2json string, b []byte, text string) (*Result, []wire.Record) {
 	t.Helper()
-	con, err := newConsole(filepath.Join(t.TempDir(), "console.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	con.Write([]byte(text))
-	con.Close()
-	selector, err := wire.NewSelector("", 0, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := session{
-		target: Targets[0], limits: Limits{time.Minute, time.Minute}, test2json: test2json, console: con,
-		output: io.Discard, report: func(Status) {}, selector: selector,
-		suites: []suite{{Binary: wire.Binary{Name: "b"}, tests: []string{"TestA"}}},
-	}
-	s.begin()
+	s := fakeSession(t, test2json, text)
 	events, read := make(chan received), make(chan error, 1)
 	go func() {
 		read <- readEvents(bytes.NewReader(b), events)
@@ -53,14 +35,7 @@ func fuzzed(t *testing.T, test2json string, b []byte, text string) (*Result, []w
 		s.res.problem("%v", err)
 		gaveUp = true
 	}
-	if s.current != nil {
-		if err := s.current.close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.judge(nil, gaveUp)
-	s.res.conclude(false)
-	return s.res, taken
+	return endFake(t, s, nil, gaveUp), taken
 }
 
 // asSent is how records come over the port.

@@ -16,26 +16,11 @@ const passing = "\x16=== RUN   TestA\n\x16--- PASS: TestA (0.25s)\n\x16=== NAME 
 // play judges a guest that sends records and has said text on its console.
 func play(t *testing.T, text string, vmErr error, records ...wire.Record) *Result {
 	t.Helper()
-	con, err := newConsole(filepath.Join(t.TempDir(), "console.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	test2json, err := findTest2JSON()
 	if err != nil {
 		t.Fatal(err)
 	}
-	con.Write([]byte(text))
-	con.Close()
-	selector, err := wire.NewSelector("", 0, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := session{
-		target: Targets[0], limits: Limits{time.Minute, time.Minute}, test2json: test2json, console: con,
-		output: io.Discard, report: func(Status) {}, selector: selector,
-		suites: []suite{{Binary: wire.Binary{Name: "b"}, tests: []string{"TestA"}}},
-	}
-	s.begin()
+	s := fakeSession(t, test2json, text)
 	s.res.Log = "console.log"
 	gaveUp := false
 	for _, r := range records {
@@ -45,6 +30,35 @@ func play(t *testing.T, text string, vmErr error, records ...wire.Record) *Resul
 			break
 		}
 	}
+	return endFake(t, s, vmErr, gaveUp)
+}
+
+// fakeSession is one with a guest that has one binary with one test, and has said text on
+// its console.
+func fakeSession(t *testing.T, test2json, text string) *session {
+	t.Helper()
+	con, err := newConsole(filepath.Join(t.TempDir(), "console.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	con.Write([]byte(text))
+	con.Close()
+	selector, err := wire.NewSelector("", 0, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &session{
+		target: Targets[0], limits: Limits{time.Minute, time.Minute}, test2json: test2json, console: con,
+		output: io.Discard, report: func(Status) {}, selector: selector,
+		suites: []suite{{Binary: wire.Binary{Name: "b"}, tests: []string{"TestA"}}},
+	}
+	s.begin()
+	return s
+}
+
+// endFake judges it when its last record is taken.
+func endFake(t *testing.T, s *session, vmErr error, gaveUp bool) *Result {
+	t.Helper()
 	if s.current != nil {
 		if err := s.current.close(); err != nil {
 			t.Fatal(err)

@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"slices"
@@ -15,11 +16,12 @@ import (
 // signals when it adds one (kernel/fork.c, copy_process). So when nothing new is found
 // behind that, there is none.
 type tree struct {
-	root  int                // the child
-	list  func() []int       // what may belong to it
-	has   func(pid int) bool // what does
-	found map[int]*member
-	err   error // the first
+	root   int                   // the child
+	rootFD int                   // its pidfd, which is the Process's, or -1
+	list   func() ([]int, error) // what may belong to it
+	has    func(pid int) bool    // what does
+	found  map[int]*member
+	err    error // the first
 }
 
 // A member is one of the processes. The number is its own as long as it is not reaped.
@@ -31,7 +33,7 @@ type member struct {
 // released tells whether the process behind a pidfd has been reaped.
 func released(pidfd int) bool { return unix.PidfdSendSignal(pidfd, 0, nil, 0) == unix.ESRCH }
 
-func (p *Process) tree() *tree { return &tree{root: p.pid, found: map[int]*member{}} }
+func (p *Process) tree() *tree { return &tree{root: p.pid, rootFD: -1, found: map[int]*member{}} }
 
 // maxRounds is when to give up on a tree that grows.
 const maxRounds = 100
@@ -51,7 +53,11 @@ func (t *tree) kill() error {
 
 // grow finds and stops what was not found before.
 func (t *tree) grow() (more bool) {
-	for _, pid := range t.list() {
+	list, err := t.list()
+	if err != nil {
+		t.fail(err)
+	}
+	for _, pid := range list {
 		more = t.take(pid) || more
 	}
 	return more
@@ -64,7 +70,7 @@ func (t *tree) take(pid int) bool {
 		if !released(m.pidfd) {
 			return false
 		}
-		unix.Close(m.pidfd)
+		t.drop(m)
 		delete(t.found, pid)
 	}
 	if !t.has(pid) { // which most do not, and that is cheaper
@@ -73,24 +79,22 @@ func (t *tree) take(pid int) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		if err != unix.ESRCH && err != unix.EINVAL {
-			t.fail("pidfd_open", pid, err)
+			t.failOf("pidfd_open", pid, err)
 		}
 		return false
 	}
-	defer unix.Close(fd)
-	return t.has(pid) && !released(fd) && t.add(pid, fd)
-}
-
-// add adds a process, with a copy of its pidfd.
-func (t *tree) add(pid, pidfd int) bool {
-	fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		t.fail("fcntl", pid, err)
+	if !t.has(pid) || released(fd) {
+		unix.Close(fd)
 		return false
 	}
-	t.found[pid] = &member{pid: pid, pidfd: fd}
-	unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0)
+	t.add(pid, fd)
 	return true
+}
+
+// add adds a process, with its pidfd.
+func (t *tree) add(pid, pidfd int) {
+	t.found[pid] = &member{pid: pid, pidfd: pidfd}
+	unix.PidfdSendSignal(pidfd, unix.SIGSTOP, nil, 0)
 }
 
 // killFound kills what was found since the last time, if there is any.
@@ -101,47 +105,67 @@ func (t *tree) killFound() (any bool) {
 		}
 		any, m.killed = true, true
 		if err := unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
-			t.fail("kill", m.pid, err)
+			t.failOf("kill", m.pid, err)
 		}
 	}
 	return any
 }
 
-func (t *tree) fail(step string, pid int, err error) {
+// fail notes why some may have been passed over.
+func (t *tree) fail(err error) {
 	if t.err == nil {
-		t.err = &Error{Step: step, Object: "pid " + itoa(pid) + ", of the tree of pid " + itoa(t.root), Err: err}
+		t.err = err
+	}
+}
+
+func (t *tree) failOf(step string, pid int, err error) {
+	t.fail(&Error{Step: step, Object: "pid " + itoa(pid) + ", of the tree of pid " + itoa(t.root), Err: err})
+}
+
+func (t *tree) drop(m *member) {
+	if m.pidfd != t.rootFD {
+		unix.Close(m.pidfd)
 	}
 }
 
 func (t *tree) close() {
 	for _, m := range t.found {
-		unix.Close(m.pidfd)
+		t.drop(m)
 	}
 }
 
 // processes are all that /proc shows, parents mostly before their children.
-func (t *tree) processes() (pids []int) {
+func (t *tree) processes() (pids []int, err error) {
+	fail := func(step string, err error) ([]int, error) {
+		return nil, &Error{Step: step, Object: "/proc, for the tree of pid " + itoa(t.root), Err: errors.Unwrap(err)}
+	}
 	dir, err := os.Open("/proc")
 	if err != nil {
-		return nil
+		return fail("open", err)
 	}
 	defer dir.Close()
-	names, _ := dir.Readdirnames(-1)
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return fail("read", err)
+	}
 	for _, name := range names {
 		if pid, err := strconv.Atoi(name); err == nil {
 			pids = append(pids, pid)
 		}
 	}
 	slices.Sort(pids)
-	return pids
+	return pids, nil
 }
 
 // descends tells whether a process is the child of one in the tree, or of the session that
 // the child leads. Both numbers are what they say if those who have them are not reaped
 // when they have been read.
 func (t *tree) descends(pid int) bool {
-	s, ok := readStat(pid)
-	if !ok {
+	s, err := readStat(pid)
+	if err != nil {
+		if shortage(err) { // else it has ended, or /proc does not show it
+			t.failOf("open /proc/PID/stat", pid, errors.Unwrap(err))
+		}
 		return false
 	}
 	held := func(pid int) bool { m := t.found[pid]; return m != nil && !released(m.pidfd) }

@@ -51,6 +51,17 @@ func (in *instance) createError(p *Plan, r uintptr) error {
 	return e
 }
 
+// shortage tells whether an error is for want of something, and not for good.
+func shortage(err error) bool {
+	var errno unix.Errno
+	errors.As(err, &errno)
+	switch errno {
+	case unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE:
+		return true
+	}
+	return false
+}
+
 // errUnexpected is a step whose result is no error to the kernel.
 var errUnexpected = errors.New("unexpected result")
 

@@ -27,10 +27,7 @@ func (f *FeatureSet) execFDByName() bool {
 	execFD.Lock()
 	defer execFD.Unlock()
 	if !execFD.tried {
-		switch result := unapart(f.tryExecFD); result {
-		case unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE: // for want of something, and not for good
-		case errUnexpected: // the child was killed
-		default:
+		if result := unapart(f.tryExecFD); !shortage(result) && result != errUnexpected { // as if the child was killed
 			execFD.tried, execFD.byName = true, result == unix.ENOENT
 		}
 	}

@@ -40,8 +40,8 @@ func programOrGone(pid int) bool {
 	if err == unix.ECHILD || err == nil && info.pid != 0 {
 		return true
 	}
-	s, ok := readStat(pid)
-	if !ok {
+	s, err := readStat(pid)
+	if err != nil {
 		return false
 	}
 	// In another PID namespace's /proc the number may be another process's.
@@ -59,23 +59,23 @@ type procStat struct {
 }
 
 // readStat reads it. The number may be another's by then.
-func readStat(pid int) (s procStat, ok bool) {
+func readStat(pid int) (s procStat, err error) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return s, false
+		return s, err
 	}
 	// The name, in brackets, may hold brackets and spaces itself.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(fields) < 7 {
-		return s, false
+		return s, errUnexpected
 	}
 	s.dead = fields[0][0] == 'Z' || fields[0][0] == 'X'
 	if s.parent, err = strconv.Atoi(string(fields[1])); err != nil {
-		return s, false
+		return s, err
 	}
 	if s.session, err = strconv.Atoi(string(fields[3])); err != nil {
-		return s, false
+		return s, err
 	}
 	s.flags, err = strconv.ParseUint(string(fields[6]), 10, 64)
-	return s, err == nil
+	return s, err
 }

@@ -98,3 +98,31 @@ func TestWaitTracedByOther(t *testing.T) {
 		t.Errorf("Wait then gave %v, %v", s, err)
 	}
 }
+
+// Of the SIGSTOPs that reach a traced child on its way one is its own, also where the
+// kernel does not say who has sent it.
+func TestStopsOfNobody(t *testing.T) {
+	const siUser = 0
+	own, nobody := &siginfo{code: siTkill, pid: 7}, &siginfo{code: siUser}
+	other := &siginfo{code: siUser, pid: 9}
+	for i, x := range []struct {
+		stops  []*siginfo
+		others bool
+	}{
+		{[]*siginfo{own}, false},
+		{[]*siginfo{nobody}, false}, // its own, for want of memory
+		{[]*siginfo{nobody, own}, true},
+		{[]*siginfo{own, nobody}, true},
+		{[]*siginfo{nobody, nobody}, true},
+		{[]*siginfo{own, other}, true},
+		{[]*siginfo{nobody, other}, true},
+	} {
+		var tr tracee
+		for _, s := range x.stops {
+			tr.stoppedBy(s)
+		}
+		if got := tr.others(); got != x.others {
+			t.Errorf("row %d: stopped by others: %t", i, got)
+		}
+	}
+}

@@ -49,7 +49,7 @@ func (p *Process) KillTree() error {
 		return e
 	}
 	t := p.tree()
-	t.list, t.has = t.processes, t.descends
+	t.list, t.has, t.rootFD = t.processes, t.descends, p.pidfd
 	t.add(p.pid, p.pidfd)
 	return t.kill()
 }
@@ -76,7 +76,7 @@ func (p *Process) cantFind() error {
 // not done if the cgroup is gone, or if we are in it.
 func (p *Process) killCgroup() (done bool, err error) {
 	pids, err := cgroupPids(p.cgroup)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) || slices.Contains(pids, os.Getpid()) {
+	if cgroupIsGone(err) || slices.Contains(pids, os.Getpid()) {
 		return false, nil
 	}
 	if err == nil {
@@ -97,44 +97,71 @@ func (p *Process) killCgroup() (done bool, err error) {
 // killListed kills what is in the child's cgroup where there is no cgroup.kill.
 func (p *Process) killListed() error {
 	t := p.tree()
-	t.list = func() []int { pids, _ := cgroupPids(p.cgroup); return pids }
-	t.has = func(pid int) bool { return slices.Contains(t.list(), pid) }
+	t.list = func() ([]int, error) {
+		pids, err := cgroupPids(p.cgroup)
+		if cgroupIsGone(err) { // with all that was in it
+			err = nil
+		}
+		return pids, err
+	}
+	t.has = func(pid int) bool {
+		pids, err := t.list()
+		if err != nil {
+			t.fail(err)
+		}
+		return slices.Contains(pids, pid)
+	}
 	return t.kill()
 }
 
+// cgroupIsGone tells whether an error is that of a directory that has been removed.
+func cgroupIsGone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) }
+
 // cgroupPids are the processes in a cgroup and below it.
 func cgroupPids(dir int) (pids []int, err error) {
-	open := func(name string) (*os.File, error) {
-		fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	open := func(name string, flags int) (*os.File, error) {
+		fd, err := unix.Openat(dir, name, flags|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return nil, &Error{Step: "openat", Field: "Cgroup", Object: name, Err: err}
 		}
 		return os.NewFile(uintptr(fd), name), nil
 	}
-	procs, err := open("cgroup.procs")
+	failed := func(name string, err error) error {
+		return &Error{Step: "read", Field: "Cgroup", Object: name, Err: errors.Unwrap(err)}
+	}
+	procs, err := open("cgroup.procs", unix.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer procs.Close()
 	if pids, err = readNumbers(procs); err != nil {
-		return nil, &Error{Step: "read", Field: "Cgroup", Object: procs.Name(), Err: errors.Unwrap(err)}
+		return nil, failed(procs.Name(), err)
 	}
-	self, err := open(".")
+	self, err := open(".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
 	defer self.Close()
-	entries, _ := self.ReadDir(-1)
+	entries, err := self.ReadDir(-1)
+	if err != nil {
+		return nil, failed(self.Name(), err)
+	}
 	for _, e := range entries {
 		if !e.IsDir() {
 			continue
 		}
-		below, err := unix.Openat(dir, e.Name(), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			continue // it is gone
+		var more []int
+		below, err := open(e.Name(), unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			more, err = cgroupPids(int(below.Fd()))
+			below.Close()
 		}
-		more, _ := cgroupPids(below)
-		unix.Close(below)
+		switch {
+		case cgroupIsGone(err):
+		case errors.Is(err, unix.EOPNOTSUPP): // of threads, whose processes the one above lists
+		case err != nil:
+			return nil, err
+		}
 		pids = append(pids, more...)
 	}
 	return pids, nil

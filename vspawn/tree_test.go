@@ -3,13 +3,17 @@
 package vspawn
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
@@ -75,4 +79,51 @@ func testCgroup(t *testing.T) string {
 	}
 	t.Skip("no cgroup2 file system at /sys/fs/cgroup")
 	return ""
+}
+
+// killerShort starts the program of its argument and kills its tree with no descriptor to spare, and says what that gives.
+var killerShort = helper.New("killerShort", func(args []string) int {
+	for _, attr := range []*Attr{{Pdeathsig: unix.SIGKILL}, {Pdeathsig: unix.SIGKILL, Setsid: true}} {
+		p, err := Start(context.Background(), args[0], args, attr)
+		if err != nil {
+			return complain(err)
+		}
+		var was unix.Rlimit
+		if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			return complain(err)
+		}
+		set := func(soft uint64) {
+			if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: soft, Max: was.Max}); err != nil {
+				panic(err)
+			}
+		}
+		set(3)
+		err = p.KillTree()
+		set(was.Cur)
+		var e *Error
+		if !errors.As(err, &e) || e.Err != unix.EMFILE {
+			return complain(fmt.Errorf("KillTree gives %v", err))
+		}
+		if s, err := p.Wait(context.Background()); err != nil || s.Signal() != unix.SIGKILL {
+			return complain(fmt.Errorf("the child ended by %v, %v", s, err))
+		}
+	}
+	return 0
+})
+
+// Where there is no descriptor to look for the tree by, the child is killed all the same,
+// and the error says that others may be left.
+func TestKillTreeShort(t *testing.T) {
+	helper.SkipEmulated(t, "limits of its own")
+	argv := killerShort.Argv(tiny.Sleep(t))
+	found, err := Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !found.Pidfd {
+		t.Skip("there are no pidfds (Linux 5.4)")
+	}
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
 }

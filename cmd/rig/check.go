@@ -81,9 +81,9 @@ func checkSteps(sources, platforms, missing []string) []step {
 		step{name: "test", env: missing, args: []string{"go", "test", patience, all}},
 		step{name: "os/exec's own tests", args: []string{"go", "run", "./tests/osexec", "os/exec"}},
 		step{name: "test with the race detector", tool: "gcc", env: []string{"CGO_ENABLED=1"}, args: append([]string{"go", "test", patience, "-race"}, guests...)},
+		step{name: "model of the waits", tool: "spin", args: []string{"go", "run", "./tests/waitmodel"}},
+		emulatedStep("test of vspawn/exec as os/exec", withoutStubs(), "./vspawn/exec"),
 	)
-	steps = append(steps, step{name: "model of the waits", tool: "spin", args: []string{"go", "run", "./tests/waitmodel"}})
-	steps = append(steps, emulatedStep("test of vspawn/exec as os/exec", withoutStubs(), "./vspawn/exec"))
 	for _, a := range emulated() {
 		steps = append(steps, emulatedStep("test under "+a.User(), a, guests...))
 	}

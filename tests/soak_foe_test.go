@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -160,26 +159,4 @@ func anySignal() syscall.Signal {
 			return s
 		}
 	}
-}
-
-// childrenOf are the children of a process.
-func childrenOf(pid int) (pids []int) {
-	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if len(lists) == 0 { // without CONFIG_PROC_CHILDREN
-		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-		for _, path := range stats {
-			id := filepath.Base(filepath.Dir(path))
-			if child, _ := strconv.Atoi(id); stat(id).ppid == pid {
-				pids = append(pids, child)
-			}
-		}
-		return pids
-	}
-	for _, list := range lists {
-		for _, word := range strings.Fields(text(list)) {
-			child, _ := strconv.Atoi(word)
-			pids = append(pids, child)
-		}
-	}
-	return pids
 }

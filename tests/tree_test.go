@@ -3,7 +3,9 @@
 package tests
 
 import (
+	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,15 +34,35 @@ func stat(id string) (s procStat) {
 }
 
 // children are the processes whose parent is pid, as /proc tells.
-func children(t *testing.T, pid int) (pids []int) {
+func children(t *testing.T, pid int) []int {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
+	pids, err := childrenByStat(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return pids
+}
+
+func childrenByStat(pid int) (pids []int, err error) {
+	entries, err := os.ReadDir("/proc")
 	for _, e := range entries {
 		child, err := strconv.Atoi(e.Name())
 		if err == nil && stat(e.Name()).ppid == pid {
+			pids = append(pids, child)
+		}
+	}
+	return pids, err
+}
+
+// childrenOf are the same, sooner, but for those that come or go meanwhile.
+func childrenOf(pid int) (pids []int) {
+	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if len(lists) == 0 { // without CONFIG_PROC_CHILDREN
+		pids, _ = childrenByStat(pid)
+	}
+	for _, list := range lists {
+		for _, word := range strings.Fields(text(list)) {
+			child, _ := strconv.Atoi(word)
 			pids = append(pids, child)
 		}
 	}

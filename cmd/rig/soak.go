@@ -46,7 +46,7 @@ func soak(ctx context.Context, o *options, out *os.File) error {
 		o.limits.Total += 2 * time.Duration(o.minutes) * time.Minute
 	}
 	o.run = soakTest
-	here, failed := soakHere(ctx, out)
+	here, failed := soakHere(ctx, amount, out)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -59,12 +59,17 @@ func soak(ctx context.Context, o *options, out *os.File) error {
 	return cmp.Or(failed, err, verdict(results))
 }
 
-// soakHere soaks on this machine.
-func soakHere(ctx context.Context, out io.Writer) (soaked, error) {
+// soakStep soaks on this machine.
+func soakStep(amount string) step {
+	return step{name: "soak", env: []string{soakEnv + "=" + amount},
+		args: []string{"go", "test", "-v", "-count=1", "-timeout=0", "-run", soakTest, "./tests"}}
+}
+
+// soakHere does that step.
+func soakHere(ctx context.Context, amount string, out io.Writer) (soaked, error) {
 	var said bytes.Buffer
-	s := step{name: "soak", args: []string{"go", "test", "-v", "-count=1", "-timeout=0", "-run", soakTest, "./tests"}}
 	begin := time.Now()
-	failed, _, err := runSteps(ctx, []step{s}, io.MultiWriter(out, &said))
+	failed, _, err := runSteps(ctx, []step{soakStep(amount)}, io.MultiWriter(out, &said))
 	here := soaked{where: "host", verdict: "ok", took: time.Since(begin), figures: soakFigures(strings.Split(said.String(), "\n"))}
 	switch {
 	case err == nil && len(failed) > 0:

@@ -23,3 +23,16 @@ func TestSoakFigures(t *testing.T) {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
+
+// The test on this machine is told for how long, as those in the guests are.
+func TestSoakStep(t *testing.T) {
+	var out strings.Builder
+	s := soakStep("3m")
+	s.args = []string{"env"}
+	if err := s.run(t.Context(), &out); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "VSPAWN_SOAK=3m\n") {
+		t.Errorf("it is told %q", out.String())
+	}
+}

@@ -81,7 +81,8 @@ func testCgroup(t *testing.T) string {
 	return ""
 }
 
-// killerShort starts the program of its argument and kills its tree with no descriptor to spare, and says what that gives.
+// killerShort starts the program of its argument, kills its tree with no descriptor to spare, and says
+// what that gives.
 var killerShort = helper.New("killerShort", func(args []string) int {
 	for _, attr := range []*Attr{{Pdeathsig: unix.SIGKILL}, {Pdeathsig: unix.SIGKILL, Setsid: true}} {
 		p, err := Start(context.Background(), args[0], args, attr)

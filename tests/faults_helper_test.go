@@ -169,11 +169,11 @@ func (f *faultProcess) begin(ctx context.Context, attr *vspawn.Attr) (err error)
 	if f.child, err = vspawn.Start(ctx, path, f.setting.Argv, attr); err != nil {
 		return err
 	}
+	faults.Mark(false) // what follows is not vspawn's
 	switch {
 	case attr.Ptrace:
 		return unix.PtraceDetach(f.child.Pid())
 	case attr.StartStopped:
-		faults.Mark(false)
 		return f.child.Signal(unix.SIGCONT)
 	}
 	return nil

@@ -26,11 +26,12 @@ var faultErrnos = []unix.Errno{unix.EAGAIN, unix.EMFILE, unix.ENOMEM, unix.EINTR
 // child is as it would be without. The next start is whole again, and nothing is left.
 //
 // What calls there are a supervisor finds, which holds each of them (package faults).
-// It runs where VSPAWN_FAULTS is set: to all for everything that can fail, else for a
-// part, chosen by a hash of the value and the names.
+// Of everything that can fail a part is tried, chosen by a hash of VSPAWN_FAULTS and the
+// names; or all, by VSPAWN_FAULTS=all.
 func TestFaults(t *testing.T) {
 	faultyHelper.Argv() // also where this is skipped
-	needFaults(t)
+	once(t)
+	needSupervisor(t)
 	tried, all := 0, 0
 	for _, sc := range faultScenarios {
 		t.Run(sc.name, func(t *testing.T) {
@@ -54,13 +55,9 @@ func TestFaults(t *testing.T) {
 		tried, all, os.Getenv("VSPAWN_FAULTS"))
 }
 
-// needFaults skips a test that nobody asked for, and where one process can't answer for
-// another's calls.
-func needFaults(t *testing.T) {
+// needSupervisor skips where one process can't answer for another's calls.
+func needSupervisor(t *testing.T) {
 	t.Helper()
-	if os.Getenv("VSPAWN_FAULTS") == "" {
-		t.Skip("VSPAWN_FAULTS is not set: on a busy machine this takes minutes")
-	}
 	helper.SkipEmulated(t, "seccomp")
 	if !newEnough(5, 7) {
 		t.Skip("no SECCOMP_FILTER_FLAG_TSYNC_ESRCH, which a listener for all threads takes (Linux 5.7)")

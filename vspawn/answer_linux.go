@@ -66,14 +66,18 @@ func (a *answerer) run(in *instance) {
 	}()
 }
 
-// read waits for a question.
+// read waits for a question. The poller tells of each once: where a sandbox answers the
+// read that follows with EAGAIN, it would wait for ever for the next.
 func (a *answerer) read(b []byte) error {
 	for {
+		a.sock.SetReadDeadline(time.Now().Add(time.Second)) // an error of it is the read's, too
 		_, err := a.sock.Read(b)
-		if !errors.Is(err, unix.EAGAIN) {
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			time.Sleep(time.Millisecond) // a sandbox keeps the socket from the poller
+		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return err
 		}
-		time.Sleep(time.Millisecond) // a sandbox keeps the socket from the poller
 	}
 }
 
@@ -116,11 +120,11 @@ func (a *answerer) finish() error {
 	return <-a.done
 }
 
-// hangUp ends the child's wait. To close our end alone would not do: another child on
-// its way may have a copy of it.
+// hangUp ends the child's wait. To close our end would not do: another child on its way
+// may have a copy of it, and this one closes the copy of its own by number, which must
+// be there. finish closes ours.
 func (a *answerer) hangUp() {
 	if c, err := a.sock.SyscallConn(); err == nil {
 		c.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 	}
-	a.sock.Close()
 }

@@ -227,8 +227,8 @@ func (s *launch) result(ctx context.Context) (*Process, error) {
 	switch {
 	case s.killed:
 		err = in.stepError(in.prog.At, context.Cause(ctx))
-	case s.talkErr != nil && (in.prog.Failed == 0 || in.failure() == errUnexpected || in.failure() == unix.EPIPE):
-		err = s.talkErr // else the child was dead before it could be answered
+	case s.talkErr != nil && in.prog.Failed != 0 && (in.failure() == errUnexpected || in.failure() == unix.EPIPE):
+		err = s.talkErr // else the child had all its answers, or was dead before it could be answered
 	case in.prog.Failed != 0:
 		err = in.stepError(in.prog.Failed, in.failure())
 	case closed:

@@ -20,6 +20,7 @@ import (
 // wants the model's answers. A line of testdata/wait.scripts is a kernel, with pidfds
 // or without, and what happens: 1.Wait is a call of the first of two goroutines,
 // 1=state its answer, which comes before the next step; what has no answer yet waits.
+// stranger and sibling are processes that get the child's number.
 func TestWaitReplay(t *testing.T) {
 	text, err := os.ReadFile("testdata/wait.scripts")
 	if err != nil {
@@ -31,6 +32,7 @@ func TestWaitReplay(t *testing.T) {
 	}
 	emulated := len(exits(t, 0)) > 1
 	played := map[string]int{}
+	noNumbers := canChooseNumbers()
 	for line := range strings.Lines(string(text)) {
 		kernel, script, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch {
@@ -40,10 +42,20 @@ func TestWaitReplay(t *testing.T) {
 		case emulated && strings.Contains(script, "cont"):
 			played["skipped: qemu-user has no WCONTINUED"]++
 			continue
+		case noNumbers != nil && (strings.Contains(script, "stranger") || strings.Contains(script, "sibling")):
+			played[fmt.Sprint("skipped: no number can be chosen (CAP_CHECKPOINT_RESTORE, CONFIG_CHECKPOINT_RESTORE): ",
+				noNumbers)]++
+			continue
 		}
 		played[kernel]++
 		withFeatures(t, kernel, func(f *FeatureSet) { f.Pidfd = kernel == "pidfd" }, func(t *testing.T) {
-			replay(t, script)
+			err := replay(t, script)
+			for tries := 1; err == errOthers && tries < 10; tries++ {
+				err = replay(t, script)
+			}
+			if err != nil {
+				t.Errorf("%s: %v", script, err)
+			}
 		})
 	}
 	t.Log(played)
@@ -60,7 +72,8 @@ type caller struct {
 	number []byte
 }
 
-func replay(t *testing.T, script string) {
+// replay repeats a run. It gives an error if no process got the child's number.
+func replay(t *testing.T, script string) (err error) {
 	p := startSleep(t, nil)
 	defer func() {
 		p.Close()
@@ -68,6 +81,12 @@ func replay(t *testing.T, script string) {
 		if err == nil && ended == 0 { // else the number may be another's
 			unix.Kill(p.Pid(), unix.SIGKILL)
 			ignoringEINTR(func() error { _, err := unix.Wait4(p.Pid(), nil, 0, nil); return err })
+		}
+	}()
+	var heir heir
+	defer func() {
+		if heir != nil {
+			heir.over(t, script)
 		}
 	}()
 	var callers [2]caller
@@ -86,12 +105,18 @@ func replay(t *testing.T, script string) {
 		}
 		switch _, call, _ := strings.Cut(step, "."); {
 		case strings.Contains(step, "="):
-			got := <-c.answer
+			var got string
+			select {
+			case got = <-c.answer:
+			case <-time.After(time.Minute):
+				t.Errorf("%s\n%s: no answer", script, step)
+				return nil
+			}
 			c.cancel()
 			c.answer = nil
 			if want := step[2:]; got != want {
 				t.Errorf("%s\n%s: %s", script, step, got)
-				return
+				return nil
 			}
 		case step == "cancel":
 			for i := range callers {
@@ -103,8 +128,17 @@ func replay(t *testing.T, script string) {
 			c.cancel()
 		case call != "":
 			c.begin(t.Context(), p, call)
+		case step == "stranger":
+			heir, err = newStranger(t, p.Pid())
+		case step == "sibling":
+			heir, err = newSibling(t, p.Pid())
+		case step == "sibling-end":
+			heir.ends(t)
 		default:
 			happens(t, p.Pid(), step)
+		}
+		if err != nil {
+			return err
 		}
 		for i := range callers {
 			callers[i].settle()
@@ -116,6 +150,7 @@ func replay(t *testing.T, script string) {
 			c.answer = nil
 		}
 	}
+	return nil
 }
 
 // happens has something happen to the child, and returns when it has.

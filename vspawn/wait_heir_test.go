@@ -1,0 +1,168 @@
+//go:build linux
+
+package vspawn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/tiny"
+)
+
+// lastPid is where the number of the next process can be chosen: proc_sys_kernel(5).
+const lastPid = "/proc/sys/kernel/ns_last_pid"
+
+// errOthers is that other processes had the numbers that were wanted.
+var errOthers = errors.New("others have the number")
+
+// canChooseNumbers is why no number can be chosen, or nil.
+func canChooseNumbers() error {
+	text, err := os.ReadFile(lastPid)
+	if err == nil {
+		err = os.WriteFile(lastPid, text, 0)
+	}
+	return err
+}
+
+// startAs starts a program that sleeps, as the process that gets a number which another
+// has had.
+func startAs(pid int, path string) (*Process, error) {
+	for range 100 {
+		if err := os.WriteFile(lastPid, []byte(strconv.Itoa(pid-1)), 0); err != nil {
+			return nil, err
+		}
+		p, err := Start(context.Background(), path, []string{path}, &Attr{Pdeathsig: unix.SIGKILL})
+		if err != nil || p.Pid() == pid {
+			return p, err
+		}
+		if err := p.Kill(); err != nil {
+			return nil, err
+		}
+		if _, err := p.Wait(context.Background()); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errOthers
+}
+
+// strangerHelper has a child with the number of its first argument until its input ends,
+// and says then whether that lived so long, unharmed.
+var strangerHelper = helper.New("stranger", func(args []string) int {
+	pid, err := strconv.Atoi(args[0])
+	if err != nil {
+		return complain(err)
+	}
+	p, err := startAs(pid, args[1])
+	if err == errOthers {
+		fmt.Println("others")
+		return 0
+	}
+	if err != nil {
+		return complain(err)
+	}
+	fmt.Println("there")
+	io.Copy(io.Discard, os.Stdin)
+	if s, err := p.Poll(); s != nil || err != nil {
+		return complain(fmt.Errorf("the stranger ended by %v, %v", s, err))
+	}
+	if err := p.Kill(); err != nil {
+		return complain(err)
+	}
+	if s, err := p.Wait(context.Background()); err != nil || s.Signal() != unix.SIGKILL {
+		return complain(fmt.Errorf("the stranger ended by %v, %v", s, err))
+	}
+	return 0
+})
+
+// An heir is a process that has got the number of a child.
+type heir interface {
+	ends(t *testing.T)                // and is not waited for yet
+	over(t *testing.T, script string) // checks that nothing was done to it in a script
+}
+
+// A sibling is an heir that is a child of this process, too.
+type sibling struct {
+	*Process
+	ended bool
+}
+
+func newSibling(t *testing.T, pid int) (heir, error) {
+	p, err := startAs(pid, tiny.Sleep(t))
+	if err != nil {
+		return nil, err
+	}
+	return &sibling{Process: p}, nil
+}
+
+func (s *sibling) ends(t *testing.T) {
+	s.ended = true
+	if err := s.Kill(); err != nil {
+		t.Errorf("kill the sibling: %v", err)
+	}
+	soon(t, "the sibling's end", func() bool { return procState(s.Pid()) == 'Z' })
+}
+
+func (s *sibling) over(t *testing.T, script string) {
+	if !s.ended {
+		if state := procState(s.Pid()); state == 'Z' || state == 0 {
+			t.Errorf("%s: the sibling is dead", script)
+		}
+		s.ends(t)
+	}
+	if state, err := s.Wait(context.Background()); err != nil || state.Signal() != unix.SIGKILL {
+		t.Errorf("%s: the sibling ended by %v, %v", script, state, err)
+	}
+}
+
+// A stranger is an heir that is not.
+type stranger struct {
+	*exec.Cmd
+	input  io.Closer
+	output io.Reader
+}
+
+func newStranger(t *testing.T, pid int) (heir, error) {
+	s := &stranger{Cmd: strangerHelper.Command(itoa(pid), tiny.Sleep(t))}
+	s.Stderr = os.Stderr
+	input, err := s.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	output, err := s.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Start(); err != nil {
+		return nil, err
+	}
+	s.input, s.output = input, output
+	var b [16]byte
+	n, _ := output.Read(b[:])
+	if string(b[:n]) == "there\n" {
+		return s, nil
+	}
+	input.Close()
+	if err := s.Wait(); err != nil {
+		return nil, err
+	}
+	return nil, errOthers
+}
+
+func (s *stranger) ends(*testing.T) {}
+
+func (s *stranger) over(t *testing.T, script string) {
+	s.input.Close()
+	io.Copy(io.Discard, s.output)
+	if err := s.Wait(); err != nil {
+		t.Errorf("%s: the stranger: %v", script, err)
+	}
+}

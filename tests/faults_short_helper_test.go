@@ -83,7 +83,8 @@ var shortOfDescriptors = helper.New("short of descriptors", func(args []string) 
 })
 
 // shortOfFiles starts a program while the whole machine may have no other open file. It
-// is told by its standard input when that is so, and when no more.
+// is told by its standard input when that is so, and when no more, and tells when it has
+// looked at each.
 var shortOfFiles = helper.New("short of files", func(args []string) int {
 	if r, w, err := os.Pipe(); err == nil {
 		r.Close()
@@ -97,6 +98,7 @@ var shortOfFiles = helper.New("short of files", func(args []string) int {
 		os.Stdin.Read(b)
 		sayUnless(err, "clone", unix.ENFILE)
 		sayUnlessWhole(args[0], nil)
+		os.Stdout.Write(b)
 	}
 	return 0
 })

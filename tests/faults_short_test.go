@@ -76,15 +76,17 @@ func shortFileMax(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for range 2 {
-		set("1")
+	ask := func() {
 		inW.Write([]byte("x"))
-		_, err := outR.Read(make([]byte, 1))
-		set(was)
-		if err != nil {
+		if _, err := outR.Read(make([]byte, 1)); err != nil {
 			t.Error(err)
 		}
-		inW.Write([]byte("x"))
+	}
+	for range 2 {
+		set("1")
+		ask()
+		set(was)
+		ask()
 	}
 	said, _ := io.ReadAll(outR)
 	equal(t, "what it says", string(said), "")

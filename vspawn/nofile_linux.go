@@ -15,11 +15,11 @@ func nofileAtStart() (was Rlimit, raised bool) {
 }
 
 // raisedNofile tells whether the limit is still the one that the runtime has
-// raised.
+// raised. Where a sandbox does not let it be read, nobody is thought to have set another.
 func raisedNofile() bool {
 	was, raised := nofileAtStart()
 	var now unix.Rlimit
-	return raised && unix.Getrlimit(unix.RLIMIT_NOFILE, &now) == nil && now.Max == was.Hard && now.Cur == was.Hard-1
+	return raised && (unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil || now.Max == was.Hard && now.Cur == was.Hard-1)
 }
 
 // ifRaised is the address of the limit, for prlimit64, or NULL, which sets none.

@@ -24,7 +24,7 @@ import (
 var askingKinds = []string{"id maps", "id maps, PID", "id maps, stopped", "stopped, PID", "traced, PID", "Pdeathsig, PID", "Pdeathsig with maps"}
 
 // A child asks its parent, and gets its answer, in a sandbox that keeps the parent from
-// one of the means; or the start fails.
+// one of the means; or the start fails, as it does for one whose maps are refused.
 func TestAskInSandbox(t *testing.T) {
 	askingHelper.Argv() // also where this is skipped
 	helper.SkipEmulated(t, "seccomp")
@@ -73,6 +73,14 @@ var askingHelper = helper.New("asking", func(args []string) int {
 			return 1
 		}
 		p.Kill()
+	}
+	twice := vspawn.IDMap{Inside: 0, Outside: os.Getuid(), Size: 1} // which the kernel refuses
+	attr := &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: []vspawn.IDMap{twice, twice}}
+	_, err := vspawn.Start(ctx, args[2], nil, attr)
+	var e *vspawn.Error
+	if !errors.As(err, &e) || e.Field != "UIDMap" || args[0] != "socketpair" && (e.Step != "write" || e.Err != unix.EINVAL) {
+		fmt.Println("maps that are refused:", err)
+		return 1
 	}
 	return 0
 })

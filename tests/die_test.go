@@ -41,12 +41,13 @@ var dying = map[string]vspawn.Attr{
 }
 
 // A child of DieWithParent dies with its parent, whatever that does: whether another
-// program beside it goes on, or the parent has let go of the child (Close).
+// program beside it goes on, with a descriptor of the child (Pidfd) too, or the parent has
+// let go of the child (Close).
 func TestDieWithParent(t *testing.T) {
 	once(t)
 	helper.SkipEmulated(t, "subreaper")
 	for name, attr := range dying {
-		for _, how := range []string{"", "close", "beside", "exec"} {
+		for _, how := range []string{"", "close", "beside", "pidfd", "exec"} {
 			t.Run(strings.TrimSpace(name+" "+how), func(t *testing.T) {
 				if attr.UID != nil {
 					needCapability(t, unix.CAP_SETUID, "become another")
@@ -124,7 +125,7 @@ func dieWithParent(t *testing.T, name, how string, option int) {
 	}
 	in.Close()
 	cmd.Wait()
-	if left := endOrphans(t, true); how != "beside" && left != 0 {
+	if left := endOrphans(t, true); how != "beside" && how != "pidfd" && left != 0 {
 		t.Errorf("%d processes are left", left)
 	}
 }
@@ -160,9 +161,12 @@ var diesHelper = helper.New("dies", func(args []string) int {
 	if err == nil && how == "close" {
 		err = p.Close()
 	}
-	if err == nil && how == "beside" { // os/exec's child is a program by then, and lives on
+	if err == nil && (how == "beside" || how == "pidfd") { // os/exec's child is a program by then, and lives on
 		beside := waitHelper.Command()
 		beside.Stdin = os.Stdin
+		if fd, err := p.Pidfd(); err == nil && how == "pidfd" { // else there are none
+			beside.ExtraFiles = []*os.File{os.NewFile(uintptr(fd), "pidfd")}
+		}
 		err = beside.Start()
 	}
 	if err != nil {

@@ -46,12 +46,14 @@ func newAnswerer(p *Plan, l *links, low *lowCopies) (*answerer, error) {
 // run answers until finish. If it can't, the child reads an end instead.
 func (a *answerer) run(in *instance) {
 	a.done <- func() error {
-		defer a.hangUp()
+		asked := false
+		defer func() { a.hangUp(asked) }()
 		var b [1]byte
 		for first := true; ; first = false {
 			if err := a.read(b[:]); err != nil {
 				return a.failed("read", err)
 			}
+			asked = true
 			if first && a.plan.maps != nil {
 				if err := a.writeMaps(in); errors.Is(err, unix.ESRCH) {
 					return nil // it has died, of which its own end says more
@@ -120,11 +122,15 @@ func (a *answerer) finish() error {
 	return <-a.done
 }
 
-// hangUp ends the child's wait. To close our end would not do: another child on its way
-// may have a copy of it, and this one closes the copy of its own by number, which must
-// be there. finish closes ours.
-func (a *answerer) hangUp() {
-	if c, err := a.sock.SyscallConn(); err == nil {
-		c.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+// hangUp ends the child's wait. To close our end is not as good: another child on its way
+// may have a copy of it, and this one closes its own by number, which must be there until
+// it has asked. finish closes ours in any case.
+func (a *answerer) hangUp(asked bool) {
+	err := error(unix.EBADF)
+	if c, e := a.sock.SyscallConn(); e == nil {
+		c.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+	}
+	if err != nil && asked { // a sandbox may know nothing of sockets
+		a.sock.Close()
 	}
 }

@@ -22,6 +22,7 @@ type tree struct {
 	has    func(pid int) bool    // what does
 	found  map[int]*member
 	err    error // the first
+	hit    bool  // one of them was there to be killed
 }
 
 // A member is one of the processes. The number is its own as long as it is not reaped.
@@ -104,7 +105,11 @@ func (t *tree) killFound() (any bool) {
 			continue
 		}
 		any, m.killed = true, true
-		if err := unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0); err != nil && err != unix.ESRCH {
+		switch err := unix.PidfdSendSignal(m.pidfd, unix.SIGKILL, nil, 0); err {
+		case nil:
+			t.hit = true
+		case unix.ESRCH:
+		default:
 			t.failOf("kill", m.pid, err)
 		}
 	}

@@ -73,6 +73,11 @@ func (in *instance) failure() error {
 	return errUnexpected
 }
 
+// unanswered tells whether the child has failed for want of an answer.
+func (in *instance) unanswered() bool {
+	return in.prog.Failed != 0 && (in.failure() == errUnexpected || in.failure() == unix.EPIPE)
+}
+
 func (in *instance) stepError(step uintptr, cause error) error {
 	if step == 0 { // killed before its first
 		return &Error{Step: "start", Err: cause}

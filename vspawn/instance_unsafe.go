@@ -3,6 +3,7 @@
 package vspawn
 
 import (
+	"io"
 	"os"
 	"sync/atomic"
 	"unsafe"
@@ -22,13 +23,16 @@ var lowHalf = func() uintptr {
 // reportSize is that of Failed and Result, which lie beside each other.
 const reportSize = 2 * unsafe.Sizeof(uintptr(0))
 
-// readReport takes what a child wrote that shares no memory.
-func (in *instance) readReport(r *os.File) {
+// readReport takes what a child wrote that shares no memory. It tells whether it has
+// learned what there was.
+func (in *instance) readReport(r *os.File) bool {
 	var b [reportSize]byte
-	if n, _ := r.Read(b[:]); n == len(b) {
+	n, err := r.Read(b[:])
+	if n == len(b) {
 		in.prog.Failed = *(*uintptr)(unsafe.Pointer(&b[0]))
 		in.prog.Result = *(*uintptr)(unsafe.Pointer(&b[reportSize/2]))
 	}
+	return n == len(b) || err == io.EOF
 }
 
 // at is the op that a step's address belongs to.

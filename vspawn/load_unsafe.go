@@ -202,7 +202,9 @@ func (in *instance) fill(l *loaded, p *Plan, f *FeatureSet, links links, report 
 		case argSpareRule:
 			v = in.mem.bytes(x.arg.show.(pathRule).bytes(low.spare(p, int(x.arg.val))))
 		case argNofile:
-			v = x.arg.ifRaised()
+			if v = x.arg.val; !raisedNofile() { // and a sandbox may refuse to set none
+				in.steps[x.step].Nr, in.steps[x.step].Flags = asm.Ignore, asm.Tolerate
+			}
 		case argTop:
 			x.arg.val = uintptr(low.top(p))
 			v = max(x.arg.val, uintptr(links.top()))

@@ -18,20 +18,24 @@ func nofileAtStart() (was Rlimit, raised bool) {
 // raised. Where a sandbox does not let it be read, nobody is thought to have set another.
 func raisedNofile() bool {
 	was, raised := nofileAtStart()
-	var now unix.Rlimit
-	return raised && (unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil || now.Max == was.Hard && now.Cur == was.Hard-1)
+	if !raised {
+		return false
+	}
+	now, err := currentNofile()
+	return err != nil || now.Max == was.Hard && now.Cur == was.Hard-1
 }
 
-// ifRaised is the address of the limit, for prlimit64, or NULL, which sets none.
-func (a arg) ifRaised() uintptr {
-	if raisedNofile() {
-		return a.val
+// currentNofile is the limit in force, by the call that a child sets it with: a sandbox may
+// have no other.
+func currentNofile() (now unix.Rlimit, err error) {
+	if err = unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &now); err != nil {
+		err = unix.Getrlimit(unix.RLIMIT_NOFILE, &now)
 	}
-	return 0
+	return now, err
 }
 
 // raisesNofile tells whether it takes a privilege to set r.
 func raisesNofile(r Rlimit) bool {
-	var now unix.Rlimit
-	return unix.Getrlimit(unix.RLIMIT_NOFILE, &now) == nil && r.Hard > now.Max
+	now, err := currentNofile()
+	return err == nil && r.Hard > now.Max
 }

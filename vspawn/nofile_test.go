@@ -4,6 +4,7 @@ package vspawn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/internal/testkit/helper"
+	"github.com/vspawn/vspawn/internal/testkit/seccomp"
 	"github.com/vspawn/vspawn/vspawn/internal/nofile"
 )
 
@@ -77,4 +79,41 @@ func TestNofileAfterCompile(t *testing.T) {
 			}
 		}
 	}
+}
+
+// nofileInSandbox has a limit of its own and starts the child where prlimit64 is refused.
+var nofileInSandbox = helper.New("nofileInSandbox", func([]string) int {
+	argv := nofileChild.Argv()
+	if _, err := Features(); err != nil {
+		return complain(err)
+	}
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 77, Max: 140}, nil); err != nil {
+		return complain(err)
+	}
+	if err := seccomp.Deny(unix.EPERM, unix.SYS_PRLIMIT64); err != nil {
+		return complain(err)
+	}
+	p, err := Start(context.Background(), argv[0], argv, nil)
+	var now unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil { // the architecture has no other call, so that nobody can know
+		if e := new(Error); !errors.As(err, &e) || e.Step != "prlimit64" {
+			return complain(fmt.Errorf("got %v", err))
+		}
+		return 0
+	}
+	if err == nil {
+		_, err = p.Wait(context.Background())
+	}
+	if err != nil {
+		return complain(err)
+	}
+	return 0
+}, nofileChild)
+
+// Where the program has set another limit, a start needs no call for it, which a sandbox may
+// refuse.
+func TestNofileInSandbox(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	raised := []Rlimit{{Resource: unix.RLIMIT_NOFILE, Soft: 100, Hard: 150}}
+	endsWell(t, startHelper(t, &Attr{Rlimits: raised}, nofileInSandbox))
 }

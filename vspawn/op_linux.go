@@ -70,7 +70,7 @@ const (
 	argSpare                    // the spare number val, or what the parent holds in its place
 	argSparePath                // address of its name below /proc
 	argSpareRule                // address of the pathRule in show, with it
-	argNofile                   // val, or NULL if the runtime's limit is not the one that is in force
+	argNofile                   // val, of a step that is left out if the runtime's limit is not the one in force
 )
 
 // Words of a Program.

@@ -29,6 +29,8 @@ type Process struct {
 	pid   int
 	pidfd int // -1 if the kernel has none, or once the child is reaped
 
+	unopened error // why there is no pidfd where there could be one
+
 	autoreap bool // the kernel reaps it, and kills it when pidfd is closed: DieWithParent
 
 	mu    sync.Mutex
@@ -68,22 +70,6 @@ func newProcess(in *instance, f *FeatureSet) *Process {
 		p.openPidfd()
 	}
 	return p
-}
-
-// openPidfd opens the pidfd by number. Whoever waits for any child in this process may
-// have reaped ours by now, and the number be another's: then the child is lost.
-func (p *Process) openPidfd() {
-	fd, err := unix.PidfdOpen(p.pid, 0)
-	if err != nil && err != unix.ESRCH && err != unix.EINVAL { // for want of a descriptor, say
-		return
-	}
-	if err == nil {
-		p.pidfd = fd
-	}
-	var s State
-	if err := p.waitid(unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, &s); err != nil {
-		p.lost(err)
-	}
 }
 
 // Pid is the child's process id, in the caller's PID namespace.

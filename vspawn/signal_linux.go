@@ -2,7 +2,6 @@ package vspawn
 
 import (
 	"os"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -70,63 +69,6 @@ func (p *Process) SignalGroup(s syscall.Signal) error {
 			e.Hint = "the child does not lead a group: start it with Setsid, or with Pgid 0"
 		}
 		return e
-	}
-	return nil
-}
-
-// Pidfd gives a descriptor of the child that the caller owns, and has to
-// close: to wait by poll, or to hand to another process (pidfd_open(2)).
-func (p *Process) Pidfd() (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.over():
-		return -1, os.ErrProcessDone
-	case p.pidfd < 0:
-		return -1, &Error{Step: "pidfd_open", Object: "pid " + itoa(p.pid), Err: unix.ENOSYS, Hint: "needs Linux 5.4"}
-	}
-	if p.autoreap {
-		fd, err := p.anotherPidfd()
-		switch err {
-		case nil:
-			return fd, nil
-		case unix.ESRCH:
-			return -1, os.ErrProcessDone
-		}
-		return -1, &Error{Step: "pidfd_open", Object: "pid " + itoa(p.pid), Err: err}
-	}
-	fd, err := unix.FcntlInt(uintptr(p.pidfd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return -1, &Error{Step: "fcntl", Object: "F_DUPFD_CLOEXEC", Err: err}
-	}
-	return fd, nil
-}
-
-// KillCgroup kills every process in a cgroup v2 and below it, forks under way
-// included (cgroup.kill, Linux 5.14). dir is its directory.
-func KillCgroup(dir Descriptor) error {
-	fail := func(step string, err error) error {
-		e := &Error{Step: step, Object: "cgroup.kill", Err: err}
-		if err == unix.ENOENT {
-			e.Hint = "needs Linux 5.14, and a cgroup v2 other than the root"
-		}
-		return e
-	}
-	at, err := number(dir)
-	if err != nil {
-		return fail("openat", err)
-	}
-	if !kernelInt(at) {
-		return fail("openat", unix.EBADF)
-	}
-	fd, err := unix.Openat(at, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	runtime.KeepAlive(dir)
-	if err != nil {
-		return fail("openat", err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte("1")); err != nil {
-		return fail("write", err)
 	}
 	return nil
 }

@@ -28,8 +28,8 @@ func (p *Plan) borrow(f *FeatureSet) (*lowCopies, error) {
 // sparesBelowLimit tells whether a child may have descriptors with the plan's own
 // numbers.
 func (p *Plan) sparesBelowLimit() bool {
-	var limit unix.Rlimit
-	return unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && uint64(p.top+p.spares) <= limit.Cur
+	limit, err := currentNofile()
+	return err == nil && uint64(p.top+p.spares) <= limit.Cur
 }
 
 // holdSpares finds numbers for the spares.

@@ -99,6 +99,7 @@ type launch struct {
 
 	killed   bool  // by the end of the context
 	talkErr  error // the child got no answer
+	unread   bool  // what it reports
 	traceErr error // it was not brought to its stop, and is dead
 }
 
@@ -204,7 +205,7 @@ func (s *launch) run(ctx context.Context) (r uintptr) {
 	runtime.KeepAlive(s.Plan)
 	if s.reader != nil {
 		s.closeReport()
-		s.in.readReport(s.reader) // returns once the child has exec'd or died
+		s.unread = !s.in.readReport(s.reader) // returns once the child has exec'd or died
 	}
 	s.killed = stop()
 	if s.talk != nil {
@@ -227,7 +228,7 @@ func (s *launch) result(ctx context.Context) (*Process, error) {
 	switch {
 	case s.killed:
 		err = in.stepError(in.prog.At, context.Cause(ctx))
-	case s.talkErr != nil && in.prog.Failed != 0 && (in.failure() == errUnexpected || in.failure() == unix.EPIPE):
+	case s.talkErr != nil && (s.unread || in.unanswered()):
 		err = s.talkErr // else the child had all its answers, or was dead before it could be answered
 	case in.prog.Failed != 0:
 		err = in.stepError(in.prog.Failed, in.failure())

@@ -24,7 +24,8 @@ import (
 //     ended, if it is not in the child's session, and what /proc does not show. One that is
 //     traced, or that another lets go on (SIGCONT), may slip through.
 //
-// It gives [os.ErrProcessDone] for a child that has been reaped, and an [*Error] if some of
+// It gives [os.ErrProcessDone] for a child that has been reaped, which the kernel does itself
+// with one of DieWithParent, and an [*Error] if some of
 // them could not be found or killed; all others are killed then. It does not wait until
 // they are dead. The last way takes Linux 5.4, and a /proc of this PID namespace: without them the
 // child alone is killed, and the error says so.
@@ -51,14 +52,24 @@ func (p *Process) KillTree() error {
 	t := p.tree()
 	t.list, t.has, t.rootFD = t.processes, t.descends, p.pidfd
 	t.add(p.pid, p.pidfd)
-	return t.kill()
+	if err := t.kill(); err != nil || t.hit {
+		return err
+	}
+	return os.ErrProcessDone // someone else has reaped it, and its number says nothing any more
 }
 
 // cantFind is why the processes that the child has started can't be told from others.
 func (p *Process) cantFind() error {
 	const alone = ", a Cgroup, or CLONE_NEWPID: the child alone was killed"
 	if p.pidfd < 0 {
-		return &Error{Step: "pidfd_open", Object: "what pid " + itoa(p.pid) + " has started", Err: unix.ENOSYS, Hint: "needs Linux 5.4" + alone}
+		e := p.noPidfd()
+		e.Object = "what pid " + itoa(p.pid) + " has started"
+		if p.unopened == nil {
+			e.Hint += alone
+		} else {
+			e.Hint += ": the child alone was killed"
+		}
+		return e
 	}
 	self, err := os.Readlink("/proc/self")
 	switch {

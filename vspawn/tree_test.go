@@ -128,3 +128,19 @@ func TestKillTreeShort(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// Of a child that someone else has reaped KillTree says so, as Kill does.
+func TestKillTreeOfTheReaped(t *testing.T) {
+	p := startArgv(t, nil, exits(t, 0))
+	if p.pidfd < 0 {
+		unix.Wait4(p.Pid(), nil, 0, nil)
+		t.Skip("there are no pidfds (Linux 5.4)")
+	}
+	if _, err := unix.Wait4(p.Pid(), nil, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.KillTree(); err != os.ErrProcessDone {
+		t.Errorf("it gives %v", err)
+	}
+	p.Close()
+}

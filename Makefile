@@ -45,8 +45,8 @@ kernel: rig ## fetch the newest kernels, and build those that are built
 setup: rig ## install the packages that are missing (as root, or with sudo)
 	@$(RIG) setup
 
-bench: ## compare the ways to start a process
-	go test -run '^$$' -bench . ./vspawn
+bench: ## measure all ways to start a process, and write docs/performance.md
+	go -C bench run . $(if $(RUN),-only '$(RUN)')
 
 clean: ## remove what was made, but for the cache of kernels
 	rm -rf build

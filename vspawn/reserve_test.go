@@ -203,3 +203,9 @@ func must(fd int, err error) int {
 	}
 	return fd
 }
+
+func median[T int64 | float64 | time.Duration](list []T) T {
+	s := slices.Clone(list)
+	slices.Sort(s)
+	return s[len(s)/2]
+}

@@ -9,6 +9,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -85,14 +86,36 @@ func written(tb testing.TB, name string, code func(goarch string) []byte) string
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	file, err := executable(machines[runtime.GOARCH].elf, code(runtime.GOARCH))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	if err := os.WriteFile(path, file, 0o755); err != nil {
+	if err := write(path, code(runtime.GOARCH)); err != nil {
 		tb.Fatal(err)
 	}
 	return path
+}
+
+func write(path string, code []byte) error {
+	file, err := executable(machines[runtime.GOARCH].elf, code)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, file, 0o755)
+}
+
+// WriteExit writes the program that ends with status, for one that is no test.
+func WriteExit(path string, status byte) error {
+	m, ok := machines[runtime.GOARCH]
+	if !ok {
+		return fmt.Errorf("there is no tiny program for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+	}
+	return write(path, m.exit(status))
+}
+
+// WriteSleep writes the program that sleeps.
+func WriteSleep(path string) error {
+	m, ok := machines[runtime.GOARCH]
+	if !ok {
+		return fmt.Errorf("there is no tiny program for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+	}
+	return write(path, m.sleep)
 }
 
 // stackSize is what a kernel without an MMU gives the program: the puppet's

@@ -59,6 +59,7 @@ type stepKind struct {
 var stepKinds = []stepKind{
 	{"plain", false, func(*vspawn.Attr) {}},
 	{"parent-death signal", false, func(a *vspawn.Attr) { a.Pdeathsig = unix.SIGKILL }},
+	{"death with the parent", false, func(a *vspawn.Attr) { a.DieWithParent = true }},
 	{"stopped", false, func(a *vspawn.Attr) { a.StartStopped = true }},
 	{"traced", false, func(a *vspawn.Attr) { a.Ptrace = true }},
 	{"another user", true, rootSteps},
@@ -126,8 +127,10 @@ func TestKilledAtEveryStep(t *testing.T) {
 	for _, k := range stepKinds {
 		leavesNothing(t, k.name, func(t *testing.T) {
 			k.need(t)
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
+			if k.attr().Ptrace {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+			}
 			for _, place := range places {
 				g := newGate(t, place)
 				attr := k.attr()
@@ -183,8 +186,9 @@ func TestParentDiesAtEveryStep(t *testing.T) {
 			cmd.Wait()
 			openW.Close() // which lets all of them go on
 			attr := k.attr()
-			alone := attr.Pdeathsig == 0 && !attr.StartStopped && !attr.Ptrace && attr.UIDMap == nil
-			programs := endOrphans(t, attr.Pdeathsig == 0)
+			bound := attr.Pdeathsig != 0 || attr.DieWithParent
+			alone := !bound && !attr.StartStopped && !attr.Ptrace && attr.UIDMap == nil
+			programs := endOrphans(t, !bound)
 			t.Logf("of %d orphans %d have become the program", len(places), programs)
 			if alone && programs != len(places) || !alone && programs == len(places) {
 				t.Errorf("%d of %d children have become the program", programs, len(places))
@@ -207,7 +211,9 @@ var everywhereHelper = helper.New("everywhere", func(args []string) int {
 			{Before: place, Name: "read", Nr: unix.SYS_READ, Args: [6]uintptr{4, buffer, 1}},
 		}
 		go func() {
-			runtime.LockOSThread()
+			if attr.Ptrace {
+				runtime.LockOSThread()
+			}
 			_, err := vspawn.Start(noContext, args[1], nil, attr)
 			failed <- fmt.Errorf("before %s it was started: %w", place, err)
 		}()

@@ -56,13 +56,20 @@ var shortOfDescriptors = helper.New("short of descriptors", func(args []string) 
 		{OOMScoreAdj: vspawn.Ptr(1000),
 			Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}}},
 	} {
+		told := 0 // that there was no descriptor
 		for room := 0; ; room++ {
 			limit := withLimit(unix.RLIMIT_NOFILE, firstFree()+room)
 			p, err := vspawn.Start(noContext, args[0], nil, attr)
 			limit()
 			if err == nil {
 				reap(p)
+				if told == 0 {
+					fmt.Printf("%+v was never short of descriptors\n", attr)
+				}
 				break
+			}
+			if errors.Is(err, unix.EMFILE) {
+				told++
 			}
 			var e *vspawn.Error
 			if errors.As(err, &e) && e.Field == "Cloneflags" && e.Err != unix.EMFILE {

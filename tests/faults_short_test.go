@@ -129,9 +129,11 @@ func shortMemory(t *testing.T) {
 	path, _ := quick(t)
 	leavesNothing(t, "none", func(t *testing.T) {
 		writeSetting(t, dir.Name()+"/memory.max", "0")
+		short := 0
 		for range 3 {
 			p, err := vspawn.Start(t.Context(), path, nil, attr)
 			if err != nil {
+				short++
 				if !errors.Is(err, unix.ENOMEM) && !errors.Is(err, unix.EFAULT) {
 					t.Errorf("got %v", err)
 				}
@@ -139,7 +141,12 @@ func shortMemory(t *testing.T) {
 			}
 			if s, err := p.Wait(t.Context()); err != nil || s.Signal() != unix.SIGKILL && !s.Success() {
 				t.Errorf("the child ended by %v, %v", s, err)
+			} else if s.Signal() == unix.SIGKILL {
+				short++
 			}
+		}
+		if short == 0 {
+			t.Error("no child was short of memory")
 		}
 		writeSetting(t, dir.Name()+"/memory.max", "max")
 		p, err := vspawn.Start(t.Context(), path, nil, attr)

@@ -32,7 +32,7 @@ func TestFaults(t *testing.T) {
 	faultyHelper.Argv() // also where this is skipped
 	once(t)
 	needSupervisor(t)
-	tried, all := 0, 0
+	tried, all, hits := 0, 0, 0
 	for _, sc := range faultScenarios {
 		t.Run(sc.name, func(t *testing.T) {
 			setting := faultSetting{Scenario: sc.name, Argv: tiny.Argv(t), Dir: realTemp(t)}
@@ -49,10 +49,14 @@ func TestFaults(t *testing.T) {
 			list, of = someFaults(sc.name+"/first", first.calls, firstShare)
 			tried, all = tried+len(list), all+of
 			t.Run("first", func(t *testing.T) { firstFaults(t, &setting, list, first.state, left) })
+			hits += setting.hits
 		})
 	}
-	t.Logf("%d of %d faults, by VSPAWN_FAULTS=%q; all of them by VSPAWN_FAULTS=all",
-		tried, all, os.Getenv("VSPAWN_FAULTS"))
+	t.Logf("%d of %d faults, by VSPAWN_FAULTS=%q; all of them by VSPAWN_FAULTS=all; %d calls were there to fail",
+		tried, all, os.Getenv("VSPAWN_FAULTS"), hits)
+	if tried == 0 || hits < tried*3/4 {
+		t.Errorf("of %d faults %d happened", tried, hits)
+	}
 }
 
 // needSupervisor skips where one process can't answer for another's calls.
@@ -97,8 +101,8 @@ type share struct{ here, guest, every int }
 
 // A first start takes a process of its own, which is dear in a guest.
 var (
-	firstShare = share{here: 1, guest: 1, every: 4}
-	laterShare = share{here: 2, guest: 1, every: 1}
+	firstShare = share{here: 4, guest: 1, every: 4}
+	laterShare = share{here: 12, guest: 2, every: 1}
 )
 
 // someFaults are those that are to be tried of all that the calls can have, chosen by

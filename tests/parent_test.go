@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -166,6 +168,9 @@ func killParents(t *testing.T, kind string) {
 	t.Logf("%d orphans were the program already", programs)
 }
 
+// crashes are the signals of a process that has made a mistake.
+var crashes = []syscall.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGSYS}
+
 // endOrphans waits for all children of this process, and kills those that are
 // the program, if they do not have to end by themselves.
 func endOrphans(t *testing.T, kill bool) (programs int) {
@@ -178,6 +183,9 @@ func endOrphans(t *testing.T, kill bool) (programs int) {
 			return len(killed)
 		}
 		if pid > 0 {
+			if ws.Signaled() && slices.Contains(crashes, ws.Signal()) {
+				t.Errorf("orphan %d crashed: %v", pid, ws.Signal())
+			}
 			continue
 		}
 		late := time.Now().After(end)

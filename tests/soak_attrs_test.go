@@ -91,7 +91,7 @@ var soakAttrs = []soakAttr{
 	{name: "id maps", parts: []string{"ids", "namespaces", "program"}, set: func(_ *soakStart, a *vspawn.Attr) {
 		a.Cloneflags, a.UIDMap, a.GIDMap = unix.CLONE_NEWUSER, ownID(os.Getuid()), ownID(os.Getgid())
 	}, without: lacking(unix.ENOSPC)},
-	{name: "id maps and a PID namespace", parts: []string{"ids", "namespaces", "program"}, deaf: true,
+	{name: "id maps and a PID namespace", parts: []string{"ids", "namespaces", "program", "death"}, deaf: true,
 		set: func(_ *soakStart, a *vspawn.Attr) {
 			a.Cloneflags, a.UIDMap = unix.CLONE_NEWUSER|unix.CLONE_NEWPID, ownID(os.Getuid())
 			a.Pdeathsig = unix.SIGKILL
@@ -116,7 +116,9 @@ var soakAttrs = []soakAttr{
 	{name: "seccomp", set: func(_ *soakStart, a *vspawn.Attr) {
 		a.NoNewPrivs, a.Seccomp = true, deny(unix.SYS_GETSID, errFilter)
 	}, without: lacking()},
-	{name: "parent-death signal", set: func(_ *soakStart, a *vspawn.Attr) { a.Pdeathsig = unix.SIGKILL }},
+	{name: "parent-death signal", parts: []string{"death"}, set: func(_ *soakStart, a *vspawn.Attr) { a.Pdeathsig = unix.SIGKILL }},
+	{name: "death with the parent", parts: []string{"death", "traced"}, direct: true,
+		set: func(_ *soakStart, a *vspawn.Attr) { a.DieWithParent, a.NoNewPrivs = true, true }},
 	{name: "traced", parts: []string{"traced"}, direct: true,
 		set: func(c *soakStart, a *vspawn.Attr) { a.Ptrace = true }, without: lacking()},
 	{name: "stopped", parts: []string{"traced"}, direct: true,

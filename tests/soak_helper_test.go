@@ -213,8 +213,6 @@ func (s *soaker) tryOne(a *soakAttr) (why string) {
 	if a.name == "program by descriptor" && !bareExec() {
 		return "TOMOYO before Linux 6.12 looks for the program in /dev/fd, beside a root or a namespace too"
 	}
-	runtime.LockOSThread() // one traces
-	defer runtime.UnlockOSThread()
 	for {
 		c := s.newStart([]*soakAttr{a})
 		c.way = "a first try"
@@ -223,6 +221,10 @@ func (s *soaker) tryOne(a *soakAttr) (why string) {
 			continue
 		}
 		defer c.close()
+		if c.attr.Ptrace { // whose tracer is the thread
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+		}
 		err := c.setUp
 		var p *vspawn.Process
 		if err == nil {

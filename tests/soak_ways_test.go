@@ -209,7 +209,11 @@ func (c *soakStart) closed(p *vspawn.Process, err error) {
 	if !c.born(p, err) {
 		return
 	}
-	if s, err := p.Poll(); s != nil || err != nil {
+	s, err := p.Poll()
+	if s == nil && err == nil && c.attr.DieWithParent { // whose state the kernel may keep for no other wait
+		s, err = p.Wait(noContext)
+	}
+	if s != nil || err != nil {
 		c.over(p, s, err)
 		return
 	}
@@ -253,20 +257,6 @@ func (c *soakStart) command(run func(*exec.Cmd) error) {
 		status, err := exitStatus(cmd.ProcessState, err)
 		c.ended(status, err)
 	}
-}
-
-func readPipe(cmd *exec.Cmd) error {
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	if b, err := io.ReadAll(out); len(b) > 0 || err != nil {
-		return fmt.Errorf("its output is %q, %v", b, err)
-	}
-	return cmd.Wait()
 }
 
 // orphan starts a program that leaves a child, which comes to the Reaper.

@@ -13,6 +13,8 @@ const hangs = "invalid end state"
 var rows = []row{
 	{"REAPER", "", 3},
 	{"NOPIDFD REAPER", "", 3},
+	{"REAPER OTHER STRANGER SIBLING", "", 3},
+	{"REAPER OTHER TRACER REFUSED", "", 3},
 	{"", "", 0},
 	{"OTHER", "", 0},
 	{"STRANGER OTHER", "", 0},

@@ -56,13 +56,17 @@ var shortOfDescriptors = helper.New("short of descriptors", func(args []string) 
 		{OOMScoreAdj: vspawn.Ptr(1000),
 			Files: []vspawn.File{{Child: 1, Parent: vspawn.FD(2)}, {Child: 2, Parent: vspawn.FD(1)}}},
 	} {
-		told := 0 // that there was no descriptor
+		told, again := 0, 0 // how often there was no descriptor
 		for room := 0; ; room++ {
 			limit := withLimit(unix.RLIMIT_NOFILE, firstFree()+room)
 			p, err := vspawn.Start(noContext, args[0], nil, attr)
 			limit()
 			if err == nil {
 				reap(p)
+				if told == 0 && again < 20 { // a look at /proc behind the last start had one when room was measured
+					again, room = again+1, -1
+					continue
+				}
 				if told == 0 {
 					fmt.Printf("%+v was never short of descriptors\n", attr)
 				}

@@ -202,7 +202,6 @@ func TestEveryAttributeIsSoaked(t *testing.T) {
 		"PivotRoot":      "it takes another root",
 		"KeepGroups":     "what becomes of Groups, which are among them",
 		"AllowSetgroups": "the parent alone heeds it, in what it writes",
-		"DieWithParent":  "where the kernel reaps its child, no wait by number can account for that",
 	}
 	soaked := map[string]bool{}
 	for i := range soakAttrs {

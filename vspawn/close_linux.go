@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strconv"
@@ -15,17 +16,30 @@ import (
 // opened: each of them takes the first free ones from one of froms on, all of them no
 // more than most. A descriptor that another
 // goroutine opens meanwhile is missed, unless it is close-on-exec itself, as all that
-// Go opens are.
+// Go opens are. In the child an error is no more than that, since on an open descriptor
+// the call has none but a sandbox's: which is tried here.
 func (l *loaded) closeEach(o *op, froms []int, most int) error {
-	dir, err := os.ReadDir("/proc/self/fd")
+	fail := func(step string, err error) error {
+		return &Error{Step: step, Object: o.objectText(), Err: err,
+			Hint: "needs close_range with CLOSE_RANGE_CLOEXEC (Linux 5.11), or /proc and fcntl"}
+	}
+	fd, err := unix.Open("/proc/self/fd", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return &Error{Step: o.name, Object: o.objectText(), Err: err,
-			Hint: "needs close_range with CLOSE_RANGE_CLOEXEC (Linux 5.11) or /proc"}
+		return fail(o.name, err)
+	}
+	dir := os.NewFile(uintptr(fd), "/proc/self/fd")
+	defer dir.Close()
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return fail("fcntl", err)
+	}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return fail(o.name, errors.Unwrap(err))
 	}
 	var list []int
-	for _, e := range dir {
-		if fd, err := strconv.Atoi(e.Name()); err == nil {
-			list = append(list, fd)
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil && n != fd {
+			list = append(list, n)
 		}
 	}
 	for _, fd := range append(list, freeNumbers(list, froms, most)...) {

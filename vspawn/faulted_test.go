@@ -28,6 +28,23 @@ func TestRefusedFcntl(t *testing.T) {
 	})
 }
 
+// Before Linux 5.11 descriptors are closed by fcntl: where that is refused there is no child
+// that has them all.
+func TestRefusedClosing(t *testing.T) {
+	helper.SkipEmulated(t, "seccomp")
+	path := exits(t, 0)[0]
+	less := func(f *FeatureSet) { f.CloseRangeCloexec, f.CloseRangeUnshare = false, false }
+	withFeatures(t, "no close_range", less, func(t *testing.T) {
+		onFilteredThread(t, filter(unix.SECCOMP_RET_ERRNO|uint32(unix.EPERM), unix.SYS_FCNTL), func() {
+			_, err := Start(context.Background(), path, nil, nil)
+			var e *Error
+			if !errors.As(err, &e) || e.Step != "fcntl" || e.Err != unix.EPERM || e.Hint == "" {
+				t.Errorf("got %v", err)
+			}
+		})
+	})
+}
+
 // Where the dumpable flag can't be asked for, or not be turned off, there is no child
 // that others may look at.
 func TestRefusedDumpable(t *testing.T) {

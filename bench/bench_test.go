@@ -36,7 +36,7 @@ func TestRun(t *testing.T) {
 	if cWays("") != nil {
 		wanted = append(wanted, "| C posix_spawn | ", "| "+base+" | 1.00 |")
 	} else {
-		wanted = append(wanted, "- not measured: C: built without cgo")
+		wanted = append(wanted, "- no C: built without cgo")
 	}
 	for _, want := range wanted {
 		if !strings.Contains(string(page), want) {

@@ -29,7 +29,7 @@ number is the median of the rounds; ± is half of its confidence interval of 95 
 		fmt.Fprintf(&b, "- %s: %s\n", name, all.Machine[name])
 	}
 	for _, m := range all.Missing {
-		fmt.Fprintf(&b, "- not measured: %s\n", strings.TrimSpace(m))
+		fmt.Fprintf(&b, "- %s\n", strings.TrimSpace(m))
 	}
 	for _, g := range goals {
 		f := all.Figures[g.name]

@@ -61,7 +61,7 @@ func newEnvironment(ctx context.Context, rounds int) (e *environment, err error)
 	ofC := cWays(e.child)
 	e.ways = append(goWays(ctx, e.child), ofC...)
 	if ofC == nil {
-		e.missing = append(e.missing, "C: built without cgo, so that there is no ratio to its vfork")
+		e.missing = append(e.missing, "no C: built without cgo, so that there is no ratio to its vfork")
 	}
 	for _, add := range []func() error{e.addRust, e.addPython} {
 		if err := add(); err != nil {
@@ -159,14 +159,14 @@ for line in sys.stdin:
 func (e *environment) addRust() error {
 	rustc, err := osexec.LookPath("rustc")
 	if err != nil {
-		return fmt.Errorf("Rust std::process: %w", err)
+		return fmt.Errorf("no Rust std::process: %w", err)
 	}
 	source, bin := filepath.Join(e.dir, "peer.rs"), filepath.Join(e.dir, "rust")
 	if err := os.WriteFile(source, []byte(rustSource), 0o666); err != nil {
 		return err
 	}
 	if out, err := osexec.CommandContext(e.ctx, rustc, "-O", "-o", bin, source).CombinedOutput(); err != nil {
-		return fmt.Errorf("Rust std::process: %w: %s", err, out)
+		return fmt.Errorf("no Rust std::process: %w: %s", err, out)
 	}
 	return e.addLoop("Rust std::process", bin, e.child)
 }
@@ -174,7 +174,7 @@ func (e *environment) addRust() error {
 func (e *environment) addPython() error {
 	python, err := osexec.LookPath("python3")
 	if err != nil {
-		return fmt.Errorf("CPython subprocess: %w", err)
+		return fmt.Errorf("no CPython subprocess: %w", err)
 	}
 	return e.addLoop("CPython subprocess", python, "-c", pythonSource, e.child)
 }

@@ -35,12 +35,12 @@ func canChooseNumbers() error {
 
 // startAs starts a program that sleeps, as the process that gets a number which another
 // has had.
-func startAs(pid int, path string) (*Process, error) {
+func startAs(pid int, argv []string) (*Process, error) {
 	for range 100 {
 		if err := os.WriteFile(lastPid, []byte(strconv.Itoa(pid-1)), 0); err != nil {
 			return nil, err
 		}
-		p, err := Start(context.Background(), path, []string{path}, &Attr{Pdeathsig: unix.SIGKILL})
+		p, err := Start(context.Background(), argv[0], argv, &Attr{Pdeathsig: unix.SIGKILL})
 		if err != nil || p.Pid() == pid {
 			return p, err
 		}
@@ -61,7 +61,7 @@ var strangerHelper = helper.New("stranger", func(args []string) int {
 	if err != nil {
 		return complain(err)
 	}
-	p, err := startAs(pid, args[1])
+	p, err := startAs(pid, args[1:])
 	if err == errOthers {
 		fmt.Println("others")
 		return 0
@@ -96,7 +96,7 @@ type sibling struct {
 }
 
 func newSibling(t *testing.T, pid int) (heir, error) {
-	p, err := startAs(pid, tiny.Sleep(t))
+	p, err := startAs(pid, helper.Emulate(tiny.Sleep(t)))
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ type stranger struct {
 }
 
 func newStranger(t *testing.T, pid int) (heir, error) {
-	s := &stranger{Cmd: strangerHelper.Command(itoa(pid), tiny.Sleep(t))}
+	s := &stranger{Cmd: strangerHelper.Command(append([]string{itoa(pid)}, helper.Emulate(tiny.Sleep(t))...)...)}
 	s.Stderr = os.Stderr
 	input, err := s.StdinPipe()
 	if err != nil {

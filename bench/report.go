@@ -154,8 +154,10 @@ func draw(file string, f *figure, g goal, q quantity) error {
 			return err
 		}
 		p.Legend.Top = true
+		p.Y.Max *= 1.4 // room for the legend
 	}
 	p.Add(plotter.NewGrid())
 	p.NominalX(names...)
+	p.X.Min, p.X.Max = -0.5, float64(len(names))-0.5
 	return p.Save(18*vg.Centimeter, 10*vg.Centimeter, file)
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
 	"github.com/vspawn/vspawn/vspawn"
 	"github.com/vspawn/vspawn/vspawn/exec"
@@ -211,17 +213,11 @@ func (e *environment) addLoop(name, path string, args ...string) error {
 
 // machine says what was measured on.
 func machine() map[string]string {
-	var u syscall.Utsname
-	syscall.Uname(&u)
-	kernel := make([]byte, 0, len(u.Release))
-	for _, c := range u.Release {
-		if c == 0 {
-			break
-		}
-		kernel = append(kernel, byte(c))
-	}
-	m := map[string]string{"Go": runtime.Version(), "Linux": string(kernel), "processors": fmt.Sprint(runtime.NumCPU()),
-		"architecture": runtime.GOARCH}
+	var u unix.Utsname
+	unix.Uname(&u)
+	kernel, _, _ := strings.Cut(unix.ByteSliceToString(u.Release[:]), "-") // what follows names who has built it
+	m := map[string]string{"Go": runtime.Version(), "Linux": kernel, "processors": fmt.Sprint(runtime.NumCPU()),
+		"architecture": unix.ByteSliceToString(u.Machine[:])}
 	info, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(info)) {
 		if name, value, _ := strings.Cut(line, ":"); strings.TrimSpace(name) == "model name" {

@@ -199,7 +199,7 @@ func (e *environment) addLoop(name, path string, args ...string) error {
 	}
 	e.closers = append(e.closers, func() { in.Close(); cmd.Wait() })
 	answers := bufio.NewReader(out)
-	e.ways = append(e.ways, way{name: name, many: func(n int) (d time.Duration, err error) {
+	w := way{name: name, many: func(n int) (d time.Duration, err error) {
 		if _, err = fmt.Fprintln(in, n); err == nil {
 			_, err = fmt.Fscan(answers, &d)
 		}
@@ -207,7 +207,11 @@ func (e *environment) addLoop(name, path string, args ...string) error {
 			err = errors.New("it has ended")
 		}
 		return d, err
-	}})
+	}}
+	if _, err := w.many(1); err != nil { // a shim for a version that is not there, say
+		return fmt.Errorf("no %s: %w", name, err)
+	}
+	e.ways = append(e.ways, w)
 	return nil
 }
 

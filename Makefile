@@ -46,7 +46,7 @@ setup: rig ## install the packages that are missing (as root, or with sudo)
 	@$(RIG) setup
 
 bench: ## measure all ways to start a process, and write docs/performance.md
-	go -C bench run . $(if $(RUN),-only '$(RUN)')
+	@go -C bench run . -only "$$RUN"
 
 clean: ## remove what was made, but for the cache of kernels
 	rm -rf build

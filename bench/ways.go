@@ -56,12 +56,16 @@ func newEnvironment(ctx context.Context, rounds int) (e *environment, err error)
 		return nil, err
 	}
 	e = &environment{ctx: ctx, rounds: rounds, dir: dir, child: filepath.Join(dir, "exit"), sleep: filepath.Join(dir, "sleep")}
-	if err := errors.Join(tiny.WriteExit(e.child, 0), tiny.WriteSleep(e.sleep)); err != nil {
+	if err := tiny.WritePrograms(e.child, e.sleep); err != nil {
+		e.close()
+		return nil, err
+	}
+	if e.ways, err = goWays(ctx, e.child); err != nil {
 		e.close()
 		return nil, err
 	}
 	ofC := cWays(e.child)
-	e.ways = append(goWays(ctx, e.child), ofC...)
+	e.ways = append(e.ways, ofC...)
 	if ofC == nil {
 		e.missing = append(e.missing, "no C: built without cgo, so that there is no ratio to its vfork")
 	}
@@ -90,11 +94,11 @@ func (e *environment) named(names ...string) (list []way) {
 	return list
 }
 
-func goWays(ctx context.Context, child string) []way {
+func goWays(ctx context.Context, child string) ([]way, error) {
 	argv := []string{child}
 	compiled, err := vspawn.Compile(child, argv, nil)
 	if err != nil {
-		panic(err)
+		return nil, err
 	}
 	wait := func(p *vspawn.Process, err error) error {
 		if err == nil {
@@ -130,7 +134,7 @@ func goWays(ctx context.Context, child string) []way {
 			}
 			return err
 		}},
-	}
+	}, nil
 }
 
 const rustSource = `use std::io::BufRead;

@@ -138,6 +138,11 @@ var descriptorsHelper = helper.New("descriptors", func([]string) int {
 	}
 	const said = 950 // where no case has anything
 	err := errors.Join(unix.Dup3(2, said, unix.O_CLOEXEC), vspawn.Reserve(s.Spare))
+	for fd := 3; fd < said; fd++ { // those of a fuzzer's worker: ours are all close-on-exec
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			unix.Close(fd)
+		}
+	}
 	to := os.NewFile(said, "said")
 	if err == nil {
 		err = debug.SetCrashOutput(to, debug.CrashOptions{}) // 2 will be another file

@@ -149,13 +149,15 @@ func (p *prey) kinds() []vspawn.Attr {
 		slow = append(slow, vspawn.Syscall{Before: place, Name: "clock_nanosleep", Nr: unix.SYS_CLOCK_NANOSLEEP,
 			Args: [6]uintptr{unix.CLOCK_MONOTONIC, 0, pause}, Tolerate: true})
 	}
-	all := []vspawn.Attr{{}, {Pdeathsig: unix.SIGKILL}, {StartStopped: true}, {Ptrace: true}, {DieWithParent: true, NoNewPrivs: true},
-		{Cloneflags: unix.CLONE_NEWUSER, UIDMap: ownID(os.Getuid()), GIDMap: ownID(os.Getgid())}}
-	if _, err := vspawn.Start(noContext, "/no/such/program", nil, &all[5]); !errors.Is(err, unix.ENOENT) {
-		all = all[:5] // no user namespaces
-	}
-	if p.enemy.other {
-		all = all[:5]
+	all := []vspawn.Attr{{}, {Pdeathsig: unix.SIGKILL}, {StartStopped: true}, {Ptrace: true},
+		{DieWithParent: true, NoNewPrivs: true}}
+	maps := vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: ownID(os.Getuid()), GIDMap: ownID(os.Getgid())}
+	if !p.enemy.other {
+		_, err := vspawn.Start(noContext, "/no/such/program", nil, &maps)
+		if errors.Is(err, unix.ENOENT) { // else there are no user namespaces
+			all = append(all, maps)
+		}
+	} else {
 		for i := range all {
 			all[i].UID, all[i].GID = vspawn.Ptr(nobody), vspawn.Ptr(nobody)
 		}

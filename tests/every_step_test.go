@@ -127,7 +127,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 	for _, k := range stepKinds {
 		leavesNothing(t, k.name, func(t *testing.T) {
 			k.need(t)
-			if k.attr().Ptrace {
+			if !k.attr().DieWithParent { // see TestDieWithParentOfLockedThread
 				runtime.LockOSThread()
 				defer runtime.UnlockOSThread()
 			}
@@ -211,7 +211,7 @@ var everywhereHelper = helper.New("everywhere", func(args []string) int {
 			{Before: place, Name: "read", Nr: unix.SYS_READ, Args: [6]uintptr{4, buffer, 1}},
 		}
 		go func() {
-			if attr.Ptrace {
+			if !attr.DieWithParent {
 				runtime.LockOSThread()
 			}
 			_, err := vspawn.Start(noContext, args[1], nil, attr)

@@ -22,6 +22,7 @@ type faultScenario struct {
 	prepare func(s *faultSetting)               // in the process that starts, once
 	attr    func(s *faultSetting) *vspawn.Attr  // there, for each start
 	locked  bool                                // it starts from one thread
+	reads   bool                                // all faults of the parent's reads are tried
 }
 
 var faultScenarios = []faultScenario{
@@ -84,11 +85,11 @@ var faultScenarios = []faultScenario{
 		attr: func(*faultSetting) *vspawn.Attr {
 			return &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: ownID(os.Getuid()), GIDMap: ownID(os.Getgid()),
 				UID: vspawn.Ptr(0), GID: vspawn.Ptr(0), KeepGroups: true}
-		}},
+		}, reads: true}, // at each moment of the child's question
 	{name: "id maps and an oom_score_adj", setUp: func(t *testing.T, _ *faultSetting) { needUserNamespaces(t) },
 		attr: func(*faultSetting) *vspawn.Attr {
 			return &vspawn.Attr{Cloneflags: unix.CLONE_NEWUSER, UIDMap: ownID(os.Getuid()), OOMScoreAdj: vspawn.Ptr(300)}
-		}},
+		}, reads: true},
 	{name: "stopped", attr: func(*faultSetting) *vspawn.Attr {
 		return &vspawn.Attr{StartStopped: true, OOMScoreAdj: vspawn.Ptr(300)}
 	}},

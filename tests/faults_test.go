@@ -32,6 +32,11 @@ func TestFaults(t *testing.T) {
 	faultyHelper.Argv() // also where this is skipped
 	once(t)
 	needSupervisor(t)
+	if !closesByCloseRange() {
+		t.Run("fcntl of the child", func(t *testing.T) {
+			t.Skip("before Linux 5.11 descriptors are closed by it, and the parent looks for a filter, which holds for both")
+		})
+	}
 	tried, all, hits := 0, 0, 0
 	for _, sc := range faultScenarios {
 		t.Run(sc.name, func(t *testing.T) {
@@ -43,10 +48,10 @@ func TestFaults(t *testing.T) {
 			first := f.clean(t)
 			later := f.clean(t)
 			left := f.norm(t)
-			list, of := someFaults(sc.name+"/later", later.calls, laterShare)
+			list, of := someFaults(sc.name+"/later", later.calls, laterShare, sc.reads)
 			tried, all = tried+len(list), all+of
 			t.Run("later", func(t *testing.T) { laterFaults(t, f, list, later.state, left) })
-			list, of = someFaults(sc.name+"/first", first.calls, firstShare)
+			list, of = someFaults(sc.name+"/first", first.calls, firstShare, false)
 			tried, all = tried+len(list), all+of
 			t.Run("first", func(t *testing.T) { firstFaults(t, &setting, list, first.state, left) })
 			hits += setting.hits
@@ -106,11 +111,12 @@ var (
 )
 
 // someFaults are those that are to be tried of all that the calls can have, chosen by
-// a hash of name and fault, and how many there are in all.
-func someFaults(name string, calls []faults.Call, s share) (list []faults.Fault, all int) {
+// a hash of name and fault, with or without those of all reads, and how many there are in
+// all.
+func someFaults(name string, calls []faults.Call, s share, reads bool) (list []faults.Fault, all int) {
 	for _, c := range calls {
-		if c.Child && c.Nr == unix.SYS_FCNTL && !newEnough(5, 11) {
-			continue // there the parent looks for it, as a filter holds for both: see closeEach
+		if c.Child && c.Nr == unix.SYS_FCNTL && !closesByCloseRange() {
+			continue
 		}
 		for _, errno := range faultErrnos {
 			list = append(list, faults.Fault{Call: c, Errno: errno})
@@ -133,8 +139,15 @@ func someFaults(name string, calls []faults.Call, s share) (list []faults.Fault,
 	}
 	all = len(list)
 	slices.SortFunc(list, func(a, b faults.Fault) int { return cmp.Compare(hash(a), hash(b)) })
-	return list[:min(all, n)], all
+	place := 0
+	return slices.DeleteFunc(list, func(f faults.Fault) bool {
+		place++
+		return place > n && !(reads && f.Nr == unix.SYS_READ && !f.Child)
+	}), all
 }
+
+// closesByCloseRange tells whether a child need not close descriptors one by one.
+func closesByCloseRange() bool { return newEnough(5, 11) }
 
 // checkFaultError checks that an error says what has failed and why.
 func checkFaultError(t *testing.T, err *faultError, fault faults.Fault) {

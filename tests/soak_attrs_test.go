@@ -117,7 +117,7 @@ var soakAttrs = []soakAttr{
 		a.NoNewPrivs, a.Seccomp = true, deny(unix.SYS_GETSID, errFilter)
 	}, without: lacking()},
 	{name: "parent-death signal", parts: []string{"death"}, set: func(_ *soakStart, a *vspawn.Attr) { a.Pdeathsig = unix.SIGKILL }},
-	{name: "death with the parent", parts: []string{"death", "traced"}, direct: true,
+	{name: "death with the parent", parts: []string{"death", "traced", "reaped by the kernel"}, direct: true,
 		set: func(_ *soakStart, a *vspawn.Attr) { a.DieWithParent, a.NoNewPrivs = true, true }},
 	{name: "traced", parts: []string{"traced"}, direct: true,
 		set: func(c *soakStart, a *vspawn.Attr) { a.Ptrace = true }, without: lacking()},

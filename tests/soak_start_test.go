@@ -73,12 +73,15 @@ func (s *soaker) newStart(attrs []*soakAttr) *soakStart {
 	return c
 }
 
-// pick takes some attributes that go together.
-func (s *soaker) pick(direct bool) (attrs []*soakAttr) {
+// pick takes some attributes that go together, and with a way.
+func (s *soaker) pick(way *soakWay) (attrs []*soakAttr) {
 	taken := map[string]bool{}
+	for _, p := range way.parts {
+		taken[p] = true
+	}
 	for range rand.IntN(6) {
 		a := s.attrs[rand.IntN(len(s.attrs))]
-		if a.direct && !direct || taken[a.name] || slices.ContainsFunc(a.parts, func(p string) bool { return taken[p] }) {
+		if a.direct && !way.direct || taken[a.name] || slices.ContainsFunc(a.parts, func(p string) bool { return taken[p] }) {
 			continue
 		}
 		attrs = append(attrs, a)
@@ -217,7 +220,7 @@ func (s *soaker) run() {
 				return
 			}
 			way := &soakWays[rand.IntN(len(soakWays))]
-			s.once(way, s.pick(way.direct))
+			s.once(way, s.pick(way))
 		})
 	}()
 	<-done

@@ -22,8 +22,9 @@ import (
 // A soakWay is how a child is started and waited for.
 type soakWay struct {
 	name   string
-	direct bool // by package vspawn, and not by a Cmd
-	whole  bool // no context ends
+	parts  []string // of the attributes that do not go with it
+	direct bool     // by package vspawn, and not by a Cmd
+	whole  bool     // no context ends
 	run    func(c *soakStart)
 }
 
@@ -35,7 +36,7 @@ var soakWays = []soakWay{
 	{name: "Start, WaitFor", direct: true, run: func(c *soakStart) { c.waitedFor(c.start()) }},
 	{name: "Start, some Waits", direct: true, run: func(c *soakStart) { c.waitedByMany(c.start()) }},
 	{name: "Start, Waits that end early", direct: true, run: func(c *soakStart) { c.waitedLater(c.start()) }},
-	{name: "Start, Close, wait4", direct: true, run: func(c *soakStart) { c.closed(c.start()) }},
+	{name: "Start, Close, wait4", parts: []string{"reaped by the kernel"}, direct: true, run: func(c *soakStart) { c.closed(c.start()) }},
 	{name: "Cmd.Run", run: func(c *soakStart) { c.command((*exec.Cmd).Run) }},
 	{name: "Cmd.Output", run: func(c *soakStart) {
 		c.command(func(cmd *exec.Cmd) error {
@@ -209,11 +210,7 @@ func (c *soakStart) closed(p *vspawn.Process, err error) {
 	if !c.born(p, err) {
 		return
 	}
-	s, err := p.Poll()
-	if s == nil && err == nil && c.attr.DieWithParent { // whose state the kernel may keep for no other wait
-		s, err = p.Wait(noContext)
-	}
-	if s != nil || err != nil {
+	if s, err := p.Poll(); s != nil || err != nil {
 		c.over(p, s, err)
 		return
 	}
@@ -257,6 +254,20 @@ func (c *soakStart) command(run func(*exec.Cmd) error) {
 		status, err := exitStatus(cmd.ProcessState, err)
 		c.ended(status, err)
 	}
+}
+
+func readPipe(cmd *exec.Cmd) error {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if b, err := io.ReadAll(out); len(b) > 0 || err != nil {
+		return fmt.Errorf("its output is %q, %v", b, err)
+	}
+	return cmd.Wait()
 }
 
 // orphan starts a program that leaves a child, which comes to the Reaper.

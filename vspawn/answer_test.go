@@ -3,6 +3,7 @@
 package vspawn
 
 import (
+	"bytes"
 	"os"
 	"os/signal"
 	"testing"
@@ -91,5 +92,30 @@ func TestMapsOfTheDead(t *testing.T) {
 	talk.run(in)
 	if err := talk.finish(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A report that could not be read is not taken for none.
+func TestReadReport(t *testing.T) {
+	for _, c := range []struct {
+		what    string
+		written int
+		closed  bool
+		want    bool
+	}{{"a report", int(reportSize), false, true}, {"the end", 0, false, true}, {"an error", 0, true, false}} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Write(bytes.Repeat([]byte{1}, c.written))
+		w.Close()
+		if c.closed {
+			r.Close()
+		}
+		in := &instance{}
+		if got := in.readReport(r); got != c.want || (in.prog.Failed != 0) != (c.written > 0) {
+			t.Errorf("%s: %v, failed at %#x", c.what, got, in.prog.Failed)
+		}
+		r.Close()
 	}
 }

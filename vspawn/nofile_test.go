@@ -40,11 +40,7 @@ var nofileParent = helper.New("nofileParent", func([]string) int {
 		}
 		for _, soft := range limits {
 			set(soft)
-			p, err := plan.Start(context.Background())
-			if err == nil {
-				_, err = p.Wait(context.Background())
-			}
-			if err != nil {
+			if err := ended(plan.Start(context.Background())); err != nil {
 				return complain(err)
 			}
 		}
@@ -93,7 +89,7 @@ var nofileInSandbox = helper.New("nofileInSandbox", func([]string) int {
 	if err := seccomp.Deny(unix.EPERM, unix.SYS_PRLIMIT64); err != nil {
 		return complain(err)
 	}
-	p, err := Start(context.Background(), argv[0], argv, nil)
+	err := ended(Start(context.Background(), argv[0], argv, nil))
 	var now unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &now) != nil { // the architecture has no other call, so that nobody can know
 		if e := new(Error); !errors.As(err, &e) || e.Step != "prlimit64" {
@@ -101,14 +97,19 @@ var nofileInSandbox = helper.New("nofileInSandbox", func([]string) int {
 		}
 		return 0
 	}
-	if err == nil {
-		_, err = p.Wait(context.Background())
-	}
 	if err != nil {
 		return complain(err)
 	}
 	return 0
 }, nofileChild)
+
+// ended waits for a child, if there is one.
+func ended(p *Process, err error) error {
+	if err == nil {
+		_, err = p.Wait(context.Background())
+	}
+	return err
+}
 
 // Where the program has set another limit, a start needs no call for it, which a sandbox may
 // refuse.

@@ -2,7 +2,6 @@ package vspawn
 
 import (
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,40 +51,11 @@ func (p *Process) Pidfd() (int, error) {
 	return fd, nil
 }
 
-// KillCgroup kills every process in a cgroup v2 and below it, forks under way
-// included (cgroup.kill, Linux 5.14). dir is its directory.
-func KillCgroup(dir Descriptor) error {
-	fail := func(step string, err error) error {
-		e := &Error{Step: step, Object: "cgroup.kill", Err: err}
-		if err == unix.ENOENT {
-			e.Hint = "needs Linux 5.14, and a cgroup v2 other than the root"
-		}
-		return e
-	}
-	at, err := number(dir)
-	if err != nil {
-		return fail("openat", err)
-	}
-	if !kernelInt(at) {
-		return fail("openat", unix.EBADF)
-	}
-	fd, err := unix.Openat(at, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
-	runtime.KeepAlive(dir)
-	if err != nil {
-		return fail("openat", err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte("1")); err != nil {
-		return fail("write", err)
-	}
-	return nil
-}
-
 // noPidfd says why there is no pidfd.
 func (p *Process) noPidfd() *Error {
 	e := &Error{Step: "pidfd_open", Object: "pid " + itoa(p.pid), Err: unix.ENOSYS, Hint: "needs Linux 5.4"}
 	if p.unopened != nil {
-		e.Err, e.Hint = p.unopened, "it could not be opened when the child was started"
+		e.Err, e.Hint = p.unopened, "there was none when the child was started"
 	}
 	return e
 }

@@ -2,6 +2,7 @@ package vspawn
 
 import (
 	"os"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -69,6 +70,35 @@ func (p *Process) SignalGroup(s syscall.Signal) error {
 			e.Hint = "the child does not lead a group: start it with Setsid, or with Pgid 0"
 		}
 		return e
+	}
+	return nil
+}
+
+// KillCgroup kills every process in a cgroup v2 and below it, forks under way
+// included (cgroup.kill, Linux 5.14). dir is its directory.
+func KillCgroup(dir Descriptor) error {
+	fail := func(step string, err error) error {
+		e := &Error{Step: step, Object: "cgroup.kill", Err: err}
+		if err == unix.ENOENT {
+			e.Hint = "needs Linux 5.14, and a cgroup v2 other than the root"
+		}
+		return e
+	}
+	at, err := number(dir)
+	if err != nil {
+		return fail("openat", err)
+	}
+	if !kernelInt(at) {
+		return fail("openat", unix.EBADF)
+	}
+	fd, err := unix.Openat(at, "cgroup.kill", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	runtime.KeepAlive(dir)
+	if err != nil {
+		return fail("openat", err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte("1")); err != nil {
+		return fail("write", err)
 	}
 	return nil
 }

@@ -60,15 +60,10 @@ func (p *Process) KillTree() error {
 
 // cantFind is why the processes that the child has started can't be told from others.
 func (p *Process) cantFind() error {
-	const alone = ", a Cgroup, or CLONE_NEWPID: the child alone was killed"
+	const alone = "; with a Cgroup, or CLONE_NEWPID, it is not needed: the child alone was killed"
 	if p.pidfd < 0 {
 		e := p.noPidfd()
-		e.Object = "what pid " + itoa(p.pid) + " has started"
-		if p.unopened == nil {
-			e.Hint += alone
-		} else {
-			e.Hint += ": the child alone was killed"
-		}
+		e.Object, e.Hint = "what pid "+itoa(p.pid)+" has started", e.Hint+alone
 		return e
 	}
 	self, err := os.Readlink("/proc/self")

@@ -144,3 +144,54 @@ func TestKillTreeOfTheReaped(t *testing.T) {
 	}
 	p.Close()
 }
+
+// withoutPidfd starts the program of its argument on a kernel without clone3, where there is
+// no descriptor left for a pidfd.
+var withoutPidfd = helper.New("withoutPidfd", func(args []string) int {
+	found, err := Features()
+	if err != nil {
+		return complain(err)
+	}
+	less := found
+	less.Clone3, less.ClearSighand = false, false
+	features.found.Store(&less)
+	var was unix.Rlimit
+	free, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = errors.Join(unix.Close(free), unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
+	}
+	if err == nil {
+		err = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free), Max: was.Max})
+	}
+	if err != nil {
+		return complain(err)
+	}
+	p, err := Start(context.Background(), args[0], args, nil)
+	if err != nil {
+		return complain(err)
+	}
+	_, ofPidfd := p.Pidfd()
+	for _, err := range []error{ofPidfd, p.KillTree()} {
+		var e *Error
+		if !errors.As(err, &e) || e.Step != "pidfd_open" || e.Err != unix.EMFILE {
+			return complain(fmt.Errorf("got %v", err))
+		}
+	}
+	if s, err := p.Wait(context.Background()); err != nil || s.Signal() != unix.SIGKILL {
+		return complain(fmt.Errorf("the child ended by %v, %v", s, err))
+	}
+	return 0
+})
+
+// Where a pidfd was not to be had, what takes one says why, and the child is killed all the
+// same.
+func TestWithoutPidfd(t *testing.T) {
+	helper.SkipEmulated(t, "limits of its own")
+	argv := withoutPidfd.Argv(tiny.Sleep(t))
+	if found, err := Features(); err != nil || !found.Pidfd {
+		t.Skip("there are no pidfds (Linux 5.4): ", err)
+	}
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+}

@@ -85,7 +85,6 @@ var strangerHelper = helper.New("stranger", func(args []string) int {
 
 // An heir is a process that has got the number of a child.
 type heir interface {
-	ends(t *testing.T)                // and is not waited for yet
 	over(t *testing.T, script string) // checks that nothing was done to it in a script
 }
 
@@ -103,6 +102,7 @@ func newSibling(t *testing.T, pid int) (heir, error) {
 	return &sibling{Process: p}, nil
 }
 
+// ends has it end; it is not waited for yet.
 func (s *sibling) ends(t *testing.T) {
 	s.ended = true
 	if err := s.Kill(); err != nil {
@@ -156,8 +156,6 @@ func newStranger(t *testing.T, pid int) (heir, error) {
 	}
 	return nil, errOthers
 }
-
-func (s *stranger) ends(*testing.T) {}
 
 func (s *stranger) over(t *testing.T, script string) {
 	s.input.Close()

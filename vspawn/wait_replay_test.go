@@ -60,7 +60,7 @@ func TestWaitReplay(t *testing.T) {
 	}
 	for what, n := range played {
 		if reason, skipped := strings.CutPrefix(what, "skipped: "); skipped {
-			t.Run("skipped", func(t *testing.T) { t.Skip(n, " scripts: ", reason) })
+			t.Run("skipped", func(t *testing.T) { t.Skipf("%d scripts: %s", n, reason) })
 		}
 	}
 	if played["nopidfd"] == 0 || found.Pidfd && played["pidfd"] == 0 {
@@ -137,7 +137,7 @@ func replay(t *testing.T, script string) (err error) {
 		case step == "sibling":
 			heir, err = newSibling(t, p.Pid())
 		case step == "sibling-end":
-			heir.ends(t)
+			heir.(*sibling).ends(t)
 		default:
 			happens(t, p.Pid(), step)
 		}

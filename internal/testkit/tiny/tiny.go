@@ -100,22 +100,14 @@ func write(path string, code []byte) error {
 	return os.WriteFile(path, file, 0o755)
 }
 
-// WriteExit writes the program that ends with status, for one that is no test.
-func WriteExit(path string, status byte) error {
+// WritePrograms writes the program that ends with status 0 and the one that sleeps, for one
+// that is no test.
+func WritePrograms(exit, sleep string) error {
 	m, ok := machines[runtime.GOARCH]
 	if !ok {
-		return fmt.Errorf("there is no tiny program for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
+		return fmt.Errorf("there are no tiny programs for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
 	}
-	return write(path, m.exit(status))
-}
-
-// WriteSleep writes the program that sleeps.
-func WriteSleep(path string) error {
-	m, ok := machines[runtime.GOARCH]
-	if !ok {
-		return fmt.Errorf("there is no tiny program for %s: %w", runtime.GOARCH, errors.ErrUnsupported)
-	}
-	return write(path, m.sleep)
+	return errors.Join(write(exit, m.exit(0)), write(sleep, m.sleep))
 }
 
 // stackSize is what a kernel without an MMU gives the program: the puppet's

@@ -139,7 +139,7 @@ func (f *faulty) left(t *testing.T) faultLeft {
 }
 
 // norm is left without faults, once vspawn's own look at its children behind a start is
-// over, which reads below /proc.
+// over, which reads below /proc, and the dumpable flag is back, which waits for that.
 func (f *faulty) norm(t *testing.T) faultLeft {
 	t.Helper()
 	left, ok := f.settle(t, func(left *faultLeft) bool {
@@ -148,7 +148,7 @@ func (f *faulty) norm(t *testing.T) faultLeft {
 				return false
 			}
 		}
-		return len(left.Masks) == 1 && left.Goroutines == nil
+		return left.Dumpable == 1 && len(left.Masks) == 1 && left.Goroutines == nil
 	})
 	if !ok {
 		t.Fatalf("without faults there is %+v", left)

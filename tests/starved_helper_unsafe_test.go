@@ -56,17 +56,14 @@ var starvedHelper = helper.New("starved", func(args []string) int {
 	s.path, s.text = append([]byte(failNth), 0), make([]byte, 8)
 	s.keepNumber()
 	go s.watch()
-	before := s.settled(func(l faultLeft) bool {
-		isOfProc := func(name string) bool { return strings.HasPrefix(name, "/proc/") }
-		return l.Dumpable == 1 && !slices.ContainsFunc(slices.Collect(maps.Keys(l.Files)), isOfProc)
-	})
+	before := s.settled((*faultLeft).isNorm)
 	if args[1] == "parent" {
 		s.parents()
 	} else {
 		s.children()
 	}
-	same := func(l faultLeft) bool { return reflect.DeepEqual(l, before) }
-	if after := s.settled(same); !same(after) {
+	same := func(l *faultLeft) bool { return reflect.DeepEqual(*l, before) }
+	if after := s.settled(same); !same(&after) {
 		s.counts.Wrong = append(s.counts.Wrong, fmt.Sprintf("left: %+v, before: %+v", after, before))
 	}
 	if err := json.NewEncoder(os.Stdout).Encode(&s.counts); err != nil {
@@ -225,11 +222,11 @@ func (s *starved) starvedChild(n int) (end string, err error) {
 
 // settled is what is left when that is as it should be: the dumpable flag comes back a
 // while behind the last child.
-func (s *starved) settled(is func(faultLeft) bool) (left faultLeft) {
+func (s *starved) settled(is func(*faultLeft) bool) (left faultLeft) {
 	for range 1000 {
 		left = leftByFault()
 		maps.DeleteFunc(left.Files, func(to string, _ int) bool { return strings.HasSuffix(to, "/fail-nth") }) // keepNumber's
-		if is(left) {
+		if is(&left) {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -198,7 +198,8 @@ func (c *descriptorCase) chooseUses(choose *choices) {
 	}
 	if choose.one(6) && c.bench.Namespace != "" && (a.ExecFD == nil || c.bench.BareExec) {
 		a.Setns = []vspawn.Namespace{{FD: use(c.bench.Namespace, unix.O_RDONLY), Flags: unix.CLONE_NEWUTS}}
-	} else if choose.one(6) && c.bench.Users {
+	}
+	if choose.one(6) && c.bench.Users {
 		a.Cloneflags |= unix.CLONE_NEWUSER
 		a.UIDMap = ownID(os.Getuid())
 	}

@@ -60,7 +60,14 @@ func (p *holder) child(a *vspawn.Attr) (child table, dir int, w *wrong) {
 		return nil, 0, &wrong{refused: true, fields: f}
 	}
 	t := maps.Clone(p.table)
-	if w := p.calls(t, a, earlyCalls...); w != nil {
+	entering := slices.Index(earlyCalls, "Setns") + 1
+	if w := p.calls(t, a, earlyCalls[:entering]...); w != nil {
+		return nil, 0, w
+	}
+	if a.Setns != nil && a.UIDMap != nil { // who has a new user namespace has no rights over others' (setns(2))
+		return nil, 0, fails("Setns[0]", unix.EPERM)
+	}
+	if w := p.calls(t, a, earlyCalls[entering:]...); w != nil {
 		return nil, 0, w
 	}
 	dir = -1

@@ -56,9 +56,11 @@ type setting struct {
 	Bench  bench
 	Closed []int // of 0, 1 and 2
 	Limit  uint64
-	Spare  int // that Reserve has set aside
+	Spare  int // at most so many has Reserve set aside
 
 	Inputs [][]byte
+
+	reserves bool
 }
 
 // settings are those that a test or a fuzzer has cases in, beside this process as it is.
@@ -126,7 +128,7 @@ func (s setting) run(b *bench, inputs ...[]byte) error {
 	cmd.Stdin = strings.NewReader(string(text))
 	cmd.Stderr = nil
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("with %v closed, a limit of %d, %d reserved: %w: %s", s.Closed, s.Limit, s.Spare, err, out)
+		return fmt.Errorf("with %v closed, a limit of %d, up to %d reserved: %w: %s", s.Closed, s.Limit, s.Spare, err, out)
 	}
 	return nil
 }
@@ -137,7 +139,7 @@ var descriptorsHelper = helper.New("descriptors", func([]string) int {
 		panic(err)
 	}
 	const said = 950 // where no case has anything
-	err := errors.Join(unix.Dup3(2, said, unix.O_CLOEXEC), vspawn.Reserve(s.Spare))
+	err := unix.Dup3(2, said, unix.O_CLOEXEC)
 	for fd := 3; fd < said; fd++ { // those of a fuzzer's worker: ours are all close-on-exec
 		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
 			unix.Close(fd)
@@ -147,13 +149,13 @@ var descriptorsHelper = helper.New("descriptors", func([]string) int {
 	if err == nil {
 		err = debug.SetCrashOutput(to, debug.CrashOptions{}) // 2 will be another file
 	}
-	for _, fd := range s.Closed {
-		err = errors.Join(err, unix.Close(fd))
-	}
-	if s.Limit > 0 {
-		err = errors.Join(err, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: s.Limit, Max: s.Limit}))
-	}
-	for _, input := range s.Inputs {
+	for i, input := range s.Inputs {
+		if err == nil {
+			err = s.reserve(input)
+		}
+		if err == nil && i == 0 { // behind the first Reserve, as Closed and Limit would be in a program
+			err = s.restrict()
+		}
 		if err == nil {
 			_, err = runCase(&s.Bench, input)
 		}
@@ -164,6 +166,33 @@ var descriptorsHelper = helper.New("descriptors", func([]string) int {
 	}
 	return 0
 })
+
+// restrict has the process be as the setting says.
+func (s *setting) restrict() (err error) {
+	for _, fd := range s.Closed {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	if s.Limit > 0 {
+		err = errors.Join(err, unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: s.Limit, Max: s.Limit}))
+	}
+	return err
+}
+
+// reserve sets any number of descriptors aside before the first case, and one more now
+// and then, as the ends of the inputs say.
+func (s *setting) reserve(input []byte) error {
+	end := choices(input[max(len(input)-1, 0):])
+	n := 0
+	switch {
+	case !s.reserves:
+		n = end.n(s.Spare + 1)
+	case end.one(8):
+		n = min(1, s.Spare)
+	}
+	s.reserves = true
+	s.Spare -= n
+	return vspawn.Reserve(n)
+}
 
 // cases is how many a test has: fewer where it is repeated elsewhere.
 func cases(n int) int {
@@ -195,7 +224,7 @@ func TestDescriptors(t *testing.T) {
 		}
 	})
 	for i, s := range settings {
-		t.Run(fmt.Sprintf("%v closed, limit %d, %d reserved", s.Closed, s.Limit, s.Spare), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%v closed, limit %d, up to %d reserved", s.Closed, s.Limit, s.Spare), func(t *testing.T) {
 			if err := s.run(b, inputs(i+1, cases(150))...); err != nil {
 				t.Error(err)
 			}

@@ -14,7 +14,12 @@ import (
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
-func TestMain(m *testing.M) { helper.Main(m) }
+func TestMain(m *testing.M) {
+	if apart != "" {
+		mainApart(m)
+	}
+	helper.Main(m)
+}
 
 var (
 	// cat copies its input to its output until the end.

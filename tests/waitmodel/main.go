@@ -4,6 +4,7 @@
 // Synopsis:
 //
 //	go run ./tests/waitmodel [-v] [MACROS]...
+//	go run ./tests/waitmodel -scripts
 //
 // Description:
 //
@@ -11,11 +12,13 @@
 //	beside, of which all claims hold; a documented limit, or a fault, a rule of the
 //	code's that is broken, of which one claim is violated, the one that the row names.
 //	MACROS choose rows by their whole text, such as "OTHER F_WAIT_BY_NUMBER". It takes spin and gcc.
-//	The exit status is 1 if a row comes out otherwise, or a macro has no row.
+//	The exit status is 1 if a row comes out otherwise, if a macro or a claim has no row,
+//	or if vspawn/testdata/wait.scripts, which TestWaitReplay repeats, has not the model's runs.
 //
 // Options:
 //
-//	-v  show what each row costs
+//	-scripts  write vspawn/testdata/wait.scripts
+//	-v        show what each row costs
 package main
 
 import (
@@ -41,16 +44,17 @@ const model = "vspawn/testdata/wait.pml"
 
 func main() {
 	verbose := flag.Bool("v", false, "show what each row costs")
+	scripts := flag.Bool("scripts", false, "write "+scriptsFile)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout, *verbose, flag.Args()); err != nil {
+	if err := run(ctx, os.Stdout, *verbose, *scripts, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "waitmodel:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, verbose bool, chosen []string) error {
+func run(ctx context.Context, out io.Writer, verbose, scripts bool, chosen []string) error {
 	path, err := filepath.Abs(model)
 	if err != nil {
 		return err
@@ -59,14 +63,19 @@ func run(ctx context.Context, out io.Writer, verbose bool, chosen []string) erro
 	if err != nil {
 		return fmt.Errorf("%w: run it at the top of the checkout", err)
 	}
+	if scripts {
+		return writeScripts(ctx, path)
+	}
+	errs := []error{untried(string(text))}
 	list := rows
-	if len(chosen) > 0 {
+	if len(chosen) == 0 {
+		errs = append(errs, checkScripts(ctx, path))
+	} else {
 		list = slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return !slices.Contains(chosen, r.macros) })
 		if len(list) == 0 {
 			return fmt.Errorf("no row has the macros %q", chosen)
 		}
 	}
-	errs := []error{untried(string(text))}
 	found := make([]outcome, len(list))
 	places := make(chan struct{}, runtime.NumCPU())
 	var all sync.WaitGroup
@@ -104,9 +113,18 @@ func said(violated string) string {
 	return violated
 }
 
-// untried names the faults and limits of the model that no row has.
+// untried names the faults and limits of the model that no row has, and the claims that
+// none shows to be able to fail.
 func untried(model string) error {
 	var errs []error
+	_, claims, _ := strings.Cut(model, "hidden byte ")
+	claims, _, _ = strings.Cut(claims, ";")
+	for claim := range strings.SplitSeq(claims, ",") {
+		claim = strings.TrimSpace(claim)
+		if !slices.ContainsFunc(rows, func(r row) bool { return r.violates == claim }) {
+			errs = append(errs, fmt.Errorf("no row violates %q", claim))
+		}
+	}
 	for _, name := range regexp.MustCompile(`\b[FL]_[A-Z_]+\b`).FindAllString(model, -1) {
 		has := func(r row) bool { return slices.Contains(strings.Fields(r.macros), name) }
 		if err := fmt.Errorf("no row has %s", name); !slices.ContainsFunc(rows, has) &&

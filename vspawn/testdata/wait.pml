@@ -6,9 +6,9 @@
  * limit is one, and that each fault, a rule of the code's that is broken, is found.
  *
  * Lines of wait.scripts, which TestWaitReplay repeats with real children, are what
- * this prints behind "@", for some SEED and the macros of the kernel meant:
+ * this prints behind "@" for some SEED, as `go run ./tests/waitmodel -scripts` has it:
  *
- *   spin -T -nSEED -DSCRIPT -DSTEPS=7 wait.pml
+ *   spin -T -nSEED -DSCRIPT -DSTEPS=9 wait.pml
  *
  * There is one child, whose number another process may get when it is reaped. Two
  * goroutines call what there is, each one call at a time; what happens from outside,
@@ -212,7 +212,11 @@ inline lost(news) {
 	:: news != none -> setOver(echild)
 #else
 	if
+#ifdef F_LOST_IS_CLOSED
+	:: news == echild -> setOver(errClosed)
+#else
 	:: news == echild -> setOver(echild)
+#endif
 #endif
 	:: else
 	fi
@@ -256,8 +260,12 @@ endWaits:
 			alone = false;
 #ifndef F_REFUSAL_IS_THE_END
 			if
+#ifdef F_ALL_IS_REFUSAL
+			:: true -> ended = 0
+#else
 			:: news == eperm -> ended = 0
 			:: else
+#endif
 			fi;
 #endif
 			closeChannel(c)
@@ -338,6 +346,9 @@ inline waitExit() {
 		if
 		:: isClosed[c] -> r = nil
 		:: ctxEnded[me] && !isClosed[c] -> r = cancelled
+#ifdef F_ANOTHERS_CONTEXT
+		:: ctxEnded[otherClient] && !isClosed[c] -> r = cancelled
+#endif
 #ifdef F_EITHER_MAY_COME_FIRST
 		:: ctxEnded[me] && isClosed[c] -> r = cancelled
 #endif
@@ -368,8 +379,12 @@ inline reap() {
 	atomic {
 		lock();
 		if
+#ifdef F_REAP_UNASKED
+		:: true ->
+#else
 		:: over != none
 		:: else ->
+#endif
 #ifdef F_WAIT_BY_NUMBER
 			waitid(nobody, true, false, false, true, news)
 #else
@@ -383,8 +398,13 @@ inline reap() {
 #endif
 	atomic {
 		if
+#ifdef F_REAP_UNASKED
+		:: news == state -> setOver(state); r = state
+		:: news != state && over != none -> r = over
+#else
 		:: over != none -> r = over
 		:: over == none && news == state -> setOver(state); r = state
+#endif
 		:: else -> lost(news); r = news
 		fi;
 		news = none;
@@ -410,8 +430,12 @@ inline look(E, S, C) {
 		if
 		:: r != none
 		:: r == none && news != none && news != eperm && news != echild ->
+#ifdef F_STOP_STAYS
+			waitid(pidfd, E, S, C, false, news)
+#else
 #ifndef F_LOOK_TAKES_THE_END
 			waitid(pidfd, E, S, C, true, news)
+#endif
 #endif
 		:: else
 		fi
@@ -495,7 +519,11 @@ inline kill() {
 		fi;
 #endif
 		if
+#ifdef F_ZOMBIE_IS_DONE
+		:: r == nil && (target == nobody || target == theChild && ends) ->
+#else
 		:: r == nil && (target == nobody || target == theChild && child == gone) ->
+#endif
 #ifdef F_ESRCH
 			r = esrch
 #else
@@ -600,7 +628,11 @@ proctype reaper() {
 	:: some = false; /* waitOrphan */
 		atomic {
 			if
+#ifdef F_REAPER_LOOKS_ONLY
+			:: orphan == 2 -> orphanTold++; some = true
+#else
 			:: orphan == 2 -> orphan = 3; orphanTold++; some = true
+#endif
 #ifdef F_REAPER_OF_ALL
 			:: visible ->
 #else
@@ -687,11 +719,11 @@ inline step() {
 		:: held -> held = false; if :: child == zombie -> signalParent() :: else fi; say(printf("@let-go\n"))
 #endif
 #ifdef REFUSED
-		:: !refused -> refused = true
+		:: !refused -> refused = true; say(printf("@refuse\n"))
 #endif
 #ifdef REAPER
-		:: orphan == 0 -> orphan = 1
-		:: orphan < 2 -> orphan = 2; signalParent()
+		:: orphan == 0 -> orphan = 1; say(printf("@orphan\n"))
+		:: orphan < 2 -> orphan = 2; signalParent(); say(printf("@orphan-end\n"))
 #endif
 		fi
 	}
@@ -744,6 +776,7 @@ init {
 		run client(0);
 		run client(1);
 #ifdef REAPER
+		say(printf("@reaper\n"));
 		run reaper()
 #endif
 	};

@@ -164,3 +164,38 @@ func (s *stranger) over(t *testing.T, script string) {
 		t.Errorf("%s: the stranger: %v", script, err)
 	}
 }
+
+// A child that the kernel reaps keeps its number for nobody: whoever has it when a
+// descriptor of the child is wanted must not be taken for the child.
+func TestPidfdOfHeir(t *testing.T) {
+	strangerHelper.Argv() // also where this is skipped
+	if err := canChooseNumbers(); err != nil {
+		t.Skip("no number can be chosen (CAP_CHECKPOINT_RESTORE, CONFIG_CHECKPOINT_RESTORE): ", err)
+	}
+	for range 10 {
+		p := startSleep(t, &Attr{DieWithParent: true})
+		if err := unix.Kill(p.Pid(), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if !p.autoreap {
+			p.Wait(t.Context())
+			t.Skip("the kernel reaps no children (CLONE_AUTOREAP, Linux 7.1)")
+		}
+		soon(t, "the end", func() bool { return procState(p.Pid()) == 0 })
+		heir, err := newStranger(t, p.Pid())
+		if err == nil {
+			if fd, err := p.Pidfd(); err != os.ErrProcessDone {
+				t.Errorf("Pidfd gave %d, %v", fd, err)
+				unix.Close(fd)
+			}
+			heir.over(t, "Pidfd")
+		}
+		if s, err := p.Wait(t.Context()); err != nil || s.Signal() != unix.SIGKILL {
+			t.Errorf("it ended by %v, %v", s, err)
+		}
+		if err != errOthers {
+			return
+		}
+	}
+	t.Error(errOthers)
+}

@@ -10,7 +10,6 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,7 +54,7 @@ var askingHelper = helper.New("asking", func(args []string) int {
 	if err := seccomp.Deny(unix.EPERM, uint32(nr)); err != nil {
 		panic(err)
 	}
-	ctx, cancel := context.WithTimeout(noContext, time.Minute)
+	ctx, cancel := context.WithTimeout(noContext, 3*patience)
 	defer cancel()
 	for _, kind := range askingKinds {
 		attr := dyingKinds[kind]

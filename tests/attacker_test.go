@@ -105,7 +105,7 @@ func (got *booty) try(pid int, at uintptr, value uint64, parent int) {
 			got.Writes++
 		}
 	}
-	if got.Tries%16 == 0 && unix.PtraceSeize(pid) == nil {
+	if got.Tries%16 == 1 && unix.PtraceSeize(pid) == nil {
 		if stillShares(pid, parent) {
 			got.Traced++
 		}

@@ -179,6 +179,9 @@ func (p *prey) once(attr *vspawn.Attr) {
 	limit := patience / 2
 	if p.enemy.does == "hold" {
 		limit = 100 * time.Millisecond
+		if p.exited.Load() == 0 { // it may be too short for this machine
+			limit <<= min(p.starts.Load()/20, 9)
+		}
 	}
 	ctx, cancel := context.WithTimeoutCause(noContext, limit, errEnough)
 	c, err := vspawn.Start(ctx, p.path, nil, attr)

@@ -129,17 +129,27 @@ func cgroup(t *testing.T) (dir *os.File, path string) {
 	if err := os.Mkdir(root+path, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := os.Remove(root + path); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { removeCgroup(t, root+path) })
 	dir, err := os.Open(root + path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { dir.Close() })
 	return dir, path
+}
+
+// removeCgroup removes one. A process that another has reaped may still be on its way out
+// of it.
+func removeCgroup(t *testing.T, path string) {
+	t.Helper()
+	err := os.Remove(path)
+	if errors.Is(err, unix.EBUSY) {
+		emptied(t, path)
+		err = os.Remove(path)
+	}
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // cgroupRoot is where the cgroups of version 2 are, or why none can be made.

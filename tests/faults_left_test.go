@@ -109,8 +109,8 @@ func (s *state) normalize(own *state, parent int) {
 	}
 	s.Scheduling.Cookie = min(s.Scheduling.Cookie, 1)
 	for name, link := range s.Namespaces {
-		if link != own.Namespaces[name] {
-			s.Namespaces[name] = "new"
+		if s.Namespaces[name] = "new"; link == own.Namespaces[name] {
+			s.Namespaces[name] = "the parent's"
 		}
 	}
 	for i, m := range s.Mounts {

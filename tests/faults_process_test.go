@@ -54,6 +54,9 @@ func startFaulty(t *testing.T, setting *faultSetting) *faulty {
 	f.cmd.Env = append(os.Environ(), "GODEBUG=asyncpreemptoff=1,updatemaxprocs=0", "GOTRACEBACK=all")
 	// Without its supervisor it could not even end: each call would fail, exit_group too.
 	f.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	if hasCapability(unix.CAP_SYS_ADMIN) {
+		f.cmd.SysProcAttr.Unshareflags = unix.CLONE_NEWNS // its mounts are compared, and others may mount
+	}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // whose end is the death that Pdeathsig is about

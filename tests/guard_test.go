@@ -52,8 +52,10 @@ var apartHelper = helper.New("apart", func(args []string) int {
 		panic(err)
 	}
 	defer func() { other.Kill(); reap(other) }()
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
-		panic(err)
+	for _, with := range []uintptr{unix.MS_PRIVATE, unix.MS_SHARED} { // with nobody, first
+		if err := unix.Mount("", "/", "", unix.MS_REC|with, ""); err != nil {
+			panic(err)
+		}
 	}
 	if args[0] == "the process" {
 		return apartFrom(unix.Getpid(), unix.Getpid(), other.Pid())

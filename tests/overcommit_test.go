@@ -82,7 +82,8 @@ const (
 // hoarder takes memory, and starts a child, until one of both fails. It prints how much it
 // has had at the last start.
 var hoarder = helper.New("hoarder", func(args []string) int {
-	start := map[string]func(path string) error{"vspawn": smallByVspawn, "os/exec": smallByOSExec, "fork": smallByFork}[args[0]]
+	ways := map[string]func(path string) error{"vspawn": smallByVspawn, "os/exec": smallByOSExec, "fork": smallByFork}
+	start := ways[args[0]]
 	largest := 0
 	for had := hoardStep; ; had += hoardStep {
 		if left, err := memoryLeft(); err != nil {
@@ -90,7 +91,8 @@ var hoarder = helper.New("hoarder", func(args []string) int {
 		} else if left < hoardRest {
 			break
 		}
-		if _, err := unix.Mmap(-1, 0, hoardStep<<20, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON); err != nil {
+		const mine = unix.MAP_PRIVATE | unix.MAP_ANON
+		if _, err := unix.Mmap(-1, 0, hoardStep<<20, unix.PROT_READ|unix.PROT_WRITE, mine); err != nil {
 			return hoarderFails(err)
 		}
 		if err := start(args[1]); err == unix.ENOMEM {

@@ -112,6 +112,9 @@ func (s *soaker) soak(amount string) {
 	s.round(workers, max(n/10, 5*workers), long/20)
 	disturb()
 	before := s.left()
+	for end := time.Now().Add(patience); momentary(before.files) && time.Now().Before(end); before = s.left() {
+		time.Sleep(time.Millisecond)
+	}
 	disturb = s.disturb()
 	s.round(workers, n/3, long/3)
 	s.say("storm")

@@ -255,6 +255,7 @@ func TestDumpableForkExecBetween(t *testing.T) {
 	if was != 1 || !privileged() {
 		t.Skip("the flag does not come back here, or with no regard to others")
 	}
+	haveLoneCoreDump(t) // so that no other flag than d has ours off
 	d := &dumpableFlag{patience: 24 * time.Hour}
 	h := d.enter(&Plan{compiled: &compiled{}}, &FeatureSet{SharedMemory: true})
 	p, err := startHeld(tiny.Exit(t, 0), Attr{}, func(int) { // as if os/exec's

@@ -59,6 +59,7 @@ func TestReservedTargets(t *testing.T) {
 				inChild(t, table)
 			}
 			rng := rand.New(rand.NewPCG(1, uint64(n)))
+			settled(t) // a look at /proc behind the starts before has a descriptor, too
 			open, borrowed := openNow(), 0
 			for range helper.Rounds(1000) {
 				if inModel(t, open, randomTable(rng, a, free)) {

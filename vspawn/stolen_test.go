@@ -60,7 +60,7 @@ func TestPidfdOfAnother(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pid := range []int{os.Getpid(), gone.Pid()} {
-		p := &Process{pid: pid, pidfd: -1}
+		p := &Process{pid: pid, pidfd: -1, cgroup: -1}
 		p.openPidfd()
 		if err := p.Signal(0); err != os.ErrProcessDone {
 			t.Errorf("a signal to process %d: %v", pid, err)

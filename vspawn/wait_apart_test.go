@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -43,6 +44,7 @@ func replayApart(line string) error {
 	}
 	cmd := exec.Command(exe, "-test.run=^TestWaitReplay$")
 	cmd.Env = append(os.Environ(), apartEnv+"="+line)
+	cmd.WaitDelay = time.Minute // its children have its output, and may outlive it if it fails
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}

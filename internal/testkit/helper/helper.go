@@ -252,6 +252,11 @@ func opened(before, after map[string]string) (leaks []string) {
 			leaks = append(leaks, fmt.Sprintf("descriptor %s is still open: %s", fd, to))
 		}
 	}
+	for _, fd := range []string{"0", "1", "2"} {
+		if to := before[fd]; to != "" && after[fd] == "" {
+			leaks = append(leaks, fmt.Sprintf("descriptor %s is closed, which was %s", fd, to))
+		}
+	}
 	slices.Sort(leaks)
 	return leaks
 }

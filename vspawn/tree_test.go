@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -124,7 +125,9 @@ func TestKillTreeShort(t *testing.T) {
 	if !found.Pidfd {
 		t.Skip("there are no pidfds (Linux 5.4)")
 	}
-	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.WaitDelay = time.Minute // its child has its output, and may outlive it if it fails
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 }
@@ -148,6 +151,12 @@ func TestKillTreeOfTheReaped(t *testing.T) {
 // withoutPidfd starts the program of its argument on a kernel without clone3, where there is
 // no descriptor left for a pidfd.
 var withoutPidfd = helper.New("withoutPidfd", func(args []string) int {
+	r, w, err := os.Pipe() // the runtime makes its poller for that, which later it could not
+	if err != nil {
+		return complain(err)
+	}
+	r.Close()
+	w.Close()
 	found, err := Features()
 	if err != nil {
 		return complain(err)
@@ -211,7 +220,9 @@ func TestWithoutPidfd(t *testing.T) {
 	if found, err := Features(); err != nil || !found.Pidfd {
 		t.Skip("there are no pidfds (Linux 5.4): ", err)
 	}
-	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.WaitDelay = time.Minute // its child has its output, and may outlive it if it fails
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -4,6 +4,7 @@ package vspawn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -42,10 +43,14 @@ func replayApart(line string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, "-test.run=^TestWaitReplay$")
+	cmd := exec.Command(exe, "-test.run=^TestWaitReplay$", "-test.v")
 	cmd.Env = append(os.Environ(), apartEnv+"="+line)
 	cmd.WaitDelay = time.Minute // its children have its output, and may outlive it if it fails
-	if out, err := cmd.CombinedOutput(); err != nil {
+	out, err := cmd.CombinedOutput()
+	if kernel, _, _ := strings.Cut(line, " "); err == nil && !strings.Contains(string(out), "--- PASS: TestWaitReplay/"+kernel) {
+		err = errors.New("it was not replayed")
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil

@@ -188,6 +188,9 @@ func TestPidfdOfHeir(t *testing.T) {
 		}
 		soon(t, "the end", func() bool { return procState(p.Pid()) == 0 })
 		heir, err := newStranger(t, p.Pid())
+		if err != nil && err != errOthers {
+			t.Error(err)
+		}
 		if err == nil {
 			if fd, err := p.Pidfd(); err != os.ErrProcessDone {
 				t.Errorf("Pidfd gave %d, %v", fd, err)

@@ -180,7 +180,7 @@ func (p *prey) once(attr *vspawn.Attr) {
 	if p.enemy.does == "hold" {
 		limit = 100 * time.Millisecond
 		if p.exited.Load() == 0 { // it may be too short for this machine
-			limit <<= min(p.starts.Load()/20, 9)
+			limit <<= min(p.starts.Load()/10, 6)
 		}
 	}
 	ctx, cancel := context.WithTimeoutCause(noContext, limit, errEnough)

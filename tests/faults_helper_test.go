@@ -26,7 +26,7 @@ type faultSetting struct {
 	Dir      string   // an empty directory
 
 	files []*os.File // its descriptors from firstFaultFile on
-	hits  int        // calls that were made to fail
+	count faultCount
 }
 
 // The faulty process's descriptor of the socket by which it is told what to do, and

@@ -245,9 +245,9 @@ func (f *faulty) check(t *testing.T, fault faults.Fault, want *state) {
 // together are looked at by TestFaults.
 func (f *faulty) checkHit(t *testing.T, fault faults.Fault) {
 	t.Helper()
-	if _, hit := f.sup.Seen(); hit {
-		f.setting.hits++
-	} else {
+	_, hit := f.sup.Seen()
+	f.setting.count.of(fault.Call, hit)
+	if !hit {
 		t.Logf("this time there was no %s", fault.Call)
 	}
 }

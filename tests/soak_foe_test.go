@@ -23,7 +23,8 @@ import (
 // A foe disturbs a process and its children, and no others.
 type foe struct {
 	pid   int
-	does  string // what it does to the children: "signal", "kill", "stop", "hold", or "all", to the process too
+	does  string       // what it does to the children: "signal", "kill", "stop", "hold", or "all", to the process too
+	spare map[int]bool // children that have been met, and whether they are left alone
 	stats struct{ signals, stops, childSignals, childKills, childStops int }
 }
 
@@ -40,7 +41,7 @@ var soakFoe = helper.New("soak-foe", func(args []string) int {
 			panic(err)
 		}
 	}
-	f := &foe{pid: pid, does: args[1]}
+	f := &foe{pid: pid, does: args[1], spare: map[int]bool{}}
 	var over atomic.Bool
 	go func() {
 		io.Copy(io.Discard, os.Stdin)
@@ -110,6 +111,9 @@ func (f *foe) child(does string) {
 		return
 	}
 	pid := pids[rand.IntN(len(pids))]
+	if does == "hold" && f.spares(pid) {
+		return
+	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return
@@ -146,6 +150,16 @@ func (f *foe) child(does string) {
 			send(unix.SIGCONT)
 		}
 	}
+}
+
+// spares tells whether a child is one of the half that get through. One that is stopped
+// for ever waits for its context, and so long this one has for the next: where it is the
+// faster of the two it would stop each.
+func (f *foe) spares(pid int) bool {
+	if _, met := f.spare[pid]; !met {
+		f.spare[pid] = rand.IntN(2) == 0
+	}
+	return f.spare[pid]
 }
 
 var stopSignals = []syscall.Signal{unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU}

@@ -110,6 +110,7 @@ func goWays(ctx context.Context, child string) ([]way, error) {
 	return []way{
 		{name: plan, once: func() error { return wait(compiled.Start(ctx)) }},
 		{name: "vspawn Start", once: func() error { return wait(vspawn.Start(ctx, child, argv, nil)) }},
+		{name: "vspawn Run", once: func() error { _, err := compiled.Run(ctx); return err }},
 		{name: ours, once: func() error {
 			c := exec.Command(child)
 			c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -3,6 +3,7 @@ package vspawn
 import (
 	"os"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -18,8 +19,19 @@ import (
 // whole argument list, the program's own name first; nil stands for just path.
 func Compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if attr == nil {
-		attr = &Attr{}
+		plain, err := plainPlan()
+		if err != nil {
+			return nil, err
+		}
+		return plain.For(path, slices.Clone(argv), nil)
 	}
+	return compile(path, argv, attr)
+}
+
+// plainPlan is that of a child without attributes, which is the same for all programs.
+var plainPlan = sync.OnceValues(func() (*Plan, error) { return compile("/", nil, &Attr{}) })
+
+func compile(path string, argv []string, attr *Attr) (*Plan, error) {
 	if argv == nil {
 		argv = []string{path}
 	}

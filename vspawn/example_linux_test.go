@@ -53,14 +53,18 @@ func ExamplePlan_For() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		p, err := plan.Start(ctx)
-		if err != nil {
-			log.Fatal(err)
-		}
-		if _, err := p.Wait(ctx); err != nil {
+		if _, err := plan.Run(ctx); err != nil {
 			log.Fatal(err)
 		}
 	}
+}
+
+// A command that may take so long, and is killed then.
+func ExampleRun() {
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	state, err := vspawn.Run(ctx, "/bin/sh", []string{"sh", "-c", "while :; do :; done"}, nil)
+	fmt.Printf("%v; %v\n", state, err)
 }
 
 // What a child writes comes by a pipe.

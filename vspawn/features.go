@@ -20,4 +20,6 @@ type FeatureSet struct {
 	MMU               bool // without one each program is one block of memory, and no stack grows
 	Pidfd             bool // waiting and signalling by pidfd (5.4): else a wait holds a thread
 	Autokill          bool // CLONE_PIDFD_AUTOKILL (7.1): else DieWithParent is a signal at the parent's death
+
+	recall bool // a thread can be taken back from waitid (5.10): see brief
 }

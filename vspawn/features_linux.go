@@ -155,6 +155,7 @@ func (f *FeatureSet) tryPidfd(in *instance) (err error) {
 		})
 	}
 	f.Pidfd = err == nil
+	f.recall = f.Pidfd && tryRecall(pidfd)
 	if err != nil && !missing(err) {
 		return &Error{Step: "pidfd_open", Err: err}
 	}

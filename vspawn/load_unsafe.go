@@ -126,13 +126,12 @@ var defaultAction = new([sigactionWords]uint64)
 // CLONE_CLEAR_SIGHAND (before 5.5).
 func (l *loaded) resetEach(o *op) error {
 	for s := 1; s <= maxSignal; s++ {
-		var old [sigactionWords]uint64
-		_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&old)), sigsetSize, 0, 0)
+		handler, errno := disposition(unix.Signal(s))
 		switch {
 		case errno == unix.EINVAL: // there is no such signal, or it is qemu-user's own
 		case errno != 0:
 			return refused(o.name, o.field, signalName(unix.Signal(s)), errno)
-		case old[0] != sigDfl && old[0] != sigIgn:
+		case handler != sigDfl && handler != sigIgn:
 			l.add(&op{field: o.field, call: o.call},
 				[]arg{dec(int32(s)), {val: uintptr(unsafe.Pointer(defaultAction))}, dec(0), dec(sigsetSize)})
 		}

@@ -3,6 +3,7 @@
 package vspawn
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -61,4 +62,21 @@ func startArgv(t *testing.T, attr *Attr, argv []string) *Process {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// withoutDescriptors runs f while there is no descriptor to be had.
+func withoutDescriptors(f func()) error {
+	var was unix.Rlimit
+	free, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = errors.Join(unix.Close(free), unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
+	}
+	if err == nil {
+		err = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free), Max: was.Max})
+	}
+	if err != nil {
+		return err
+	}
+	f()
+	return unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
 }

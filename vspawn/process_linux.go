@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +41,9 @@ type Process struct {
 	blind error         // why the last wait by a thread saw nothing
 	let   chan struct{} // closed once it is over, for WaitFor; nil while no one needs it
 
+	recallable bool       // a thread can be taken back from waitid
+	briefly    *briefWait // one that is in it, or nil
+
 	first  bool // of a PID namespace of its own
 	cgroup int  // a descriptor of the one that it was born in, until it is over, or -1
 
@@ -61,7 +63,8 @@ func (p *Process) result() (*State, error) {
 }
 
 func newProcess(in *instance, f *FeatureSet) *Process {
-	p := &Process{pid: in.pid(), pidfd: int(in.prog.Pidfd), autoreap: in.autoreap, cgroup: -1}
+	p := &Process{pid: in.pid(), pidfd: int(in.prog.Pidfd), autoreap: in.autoreap, cgroup: -1,
+		recallable: f.recall && !in.autoreap}
 	switch {
 	case !f.Pidfd && p.pidfd >= 0:
 		unix.Close(p.pidfd)
@@ -138,29 +141,6 @@ func (p *Process) told(ended <-chan struct{}) error {
 	return nil
 }
 
-// briefWait is taken by the one goroutine that is in brief.
-var briefWait atomic.Bool
-
-// brief waits for a child that ends at once, and tells whether this one has.
-// It holds a thread, for a millisecond at most and one at a time, but spares
-// such a child's parent two wake-ups by way of the poller, which take longer
-// than the child.
-func (p *Process) brief() bool {
-	if !briefWait.CompareAndSwap(false, true) {
-		return false
-	}
-	defer briefWait.Store(false)
-	p.mu.Lock()
-	fd := p.pidfd
-	if p.ended != nil || fd < 0 {
-		p.mu.Unlock()
-		return false
-	}
-	p.mu.Unlock()
-	n, _ := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: p.endEvents()}}, 1)
-	return n == 1
-}
-
 // watch starts to wait for the child's end, once.
 func (p *Process) watch() (<-chan struct{}, error) {
 	p.mu.Lock()
@@ -219,6 +199,10 @@ func (p *Process) release() {
 	}
 	if p.let != nil {
 		close(p.let)
+	}
+	if p.briefly != nil {
+		p.briefly.own()
+		p.pidfd = -1
 	}
 	if p.pidfd >= 0 {
 		unix.Close(p.pidfd) // which takes it off the poller as well

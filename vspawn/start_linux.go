@@ -53,9 +53,16 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err := p.supported(f); err != nil {
 		return nil, err
 	}
-	start := func(ctx context.Context, f *FeatureSet) (*Process, error) { return p.start(ctx, f, bound) }
-	if lasting {
-		start = p.startLasting
+	start := func(ctx context.Context, f *FeatureSet) (*Process, error) {
+		passage, err := starts.enter(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer starts.leave(passage)
+		if lasting {
+			return p.startLasting(ctx, f)
+		}
+		return p.start(ctx, f, bound)
 	}
 	proc, err := start(ctx, f)
 	if err != nil {

@@ -42,6 +42,7 @@ var lesserKernels = []struct {
 	{"no CLOSE_RANGE_CLOEXEC", func(f *FeatureSet) { f.CloseRangeCloexec = false }},
 	{"core dumps of all", func(f *FeatureSet) { f.LoneCoreDump = false }},
 	{"no pidfd", func(f *FeatureSet) { f.Pidfd = false }},
+	{"no way back from waitid", func(f *FeatureSet) { f.recall = false }},
 	{"no shared memory", func(f *FeatureSet) { f.SharedMemory, f.CloseRangeUnshare = false, false }},
 	{"nothing", func(f *FeatureSet) { *f = FeatureSet{} }},
 }

@@ -184,20 +184,9 @@ var withoutPidfd = helper.New("withoutPidfd", func(args []string) int {
 })
 
 // startFull starts a program while there is no descriptor to be had.
-func startFull(argv []string) (*Process, error) {
-	var was unix.Rlimit
-	free, err := unix.FcntlInt(0, unix.F_DUPFD_CLOEXEC, 0)
-	if err == nil {
-		err = errors.Join(unix.Close(free), unix.Getrlimit(unix.RLIMIT_NOFILE, &was))
-	}
-	if err == nil {
-		err = unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free), Max: was.Max})
-	}
-	if err != nil {
-		return nil, err
-	}
-	p, err := Start(context.Background(), argv[0], argv, nil)
-	return p, errors.Join(err, unix.Setrlimit(unix.RLIMIT_NOFILE, &was))
+func startFull(argv []string) (p *Process, err error) {
+	fullErr := withoutDescriptors(func() { p, err = Start(context.Background(), argv[0], argv, nil) })
+	return p, errors.Join(err, fullErr)
 }
 
 // tellsOfPidfd checks what a child without one says, and kills it.

@@ -24,7 +24,8 @@
 //     Nothing is copied to an io.Writer: that takes a pipe.
 //   - The environment is passed on as it is: of a variable that is there twice the
 //     program sees both, and PWD is not set with Dir.
-//   - Someone has to call Wait, or Close: no finalizer does it.
+//   - Someone has to call Wait, or Close: no finalizer does it. [Run] starts, waits, and kills
+//     when its context ends, as CommandContext has it.
 //
 // What a child can be given is in [Attr]. [Compile] turns it into a [Plan],
 // which can be printed, and started many times from many goroutines. A failed
@@ -52,4 +53,13 @@ func Start(ctx context.Context, path string, argv []string, attr *Attr) (*Proces
 		return nil, err
 	}
 	return plan.Start(ctx)
+}
+
+// Run compiles a plan and runs it: see [Compile] and [Plan.Run].
+func Run(ctx context.Context, path string, argv []string, attr *Attr) (*State, error) {
+	plan, err := Compile(path, argv, attr)
+	if err != nil {
+		return nil, err
+	}
+	return plan.Run(ctx)
 }

@@ -22,6 +22,9 @@ func (*Plan) For(path string, argv, env []string) (*Plan, error) { return nil, e
 // Start answers [errors.ErrUnsupported] on this system.
 func (*Plan) Start(ctx context.Context) (*Process, error) { return nil, errUnsupported }
 
+// Run answers [errors.ErrUnsupported] on this system.
+func (*Plan) Run(ctx context.Context) (*State, error) { return nil, errUnsupported }
+
 func (*Plan) String() string { return "" }
 
 // A Process can't be had on this system.

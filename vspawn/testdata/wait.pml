@@ -15,6 +15,7 @@
  * and when, init chooses. The names below are those of the code.
  *
  *   NOPIDFD     a kernel without pidfds (before 5.4)
+ *   POLLS       a kernel where a thread can't be taken back from waitid (before 5.10)
  *   OPENED      the pidfd is opened by number after the birth (no clone3)
  *   OTHER       someone else in this process waits for the child, or for any
  *   STRANGER    the number is used again, by a process that is no child of ours
@@ -146,7 +147,9 @@ mtype:answer over = none;     /* state, echild, errClosed: the fields state and 
 byte ended, channels;         /* 0 is nil, and how many there have been */
 bool isClosed[5];
 bool alone, let, letClosed;
-bool briefWait;
+bool briefWait;               /* one is in brief */
+mtype:owner briefFd = nobody; /* whose its descriptor is */
+bool briefLost;               /* and that is another file by now */
 bool armed;                   /* in the epoll set */
 byte registered;              /* the channel in poller.waiting */
 bool foreign;                 /* some state is another's */
@@ -200,6 +203,12 @@ inline release() {
 	:: let ->
 		claim(a_channel_is_closed_once, !letClosed);
 		letClosed = true
+	:: else
+	fi;
+#endif
+#ifdef F_CLOSED_UNDER_BRIEF
+	if
+	:: briefWait -> briefFd = sibling; briefLost = true
 	:: else
 	fi;
 #endif
@@ -290,14 +299,18 @@ inline waitExit() {
 	atomic {
 		lock();
 		got = (!briefWait && ended == 0 && pidfd != nobody);
-		briefWait = briefWait || got;
+		if
+		:: got -> briefWait = true; briefFd = pidfd
+		:: else
+		fi;
 		unlock();
 		r = none;
 		c = 0
 	};
-	atomic {
-		if
-		:: got ->
+	if
+	:: got ->
+		atomic {
+#ifdef POLLS
 			if /* poll, for a millisecond; the descriptor may be closed by now */
 			:: ends || over != none -> r = nil
 #ifdef SCRIPT
@@ -306,11 +319,31 @@ inline waitExit() {
 			:: true
 #endif
 			fi;
+#else
+			if /* waitid, by a descriptor that is its own until it is back */
+			:: refused || briefFd == stranger || (briefFd == theChild && (visible || child == gone)) ||
+				(briefFd == sibling && siblingEnded)
+#ifndef F_NO_RECALL
+#ifdef SCRIPT
+			:: else
+#else
+			:: !briefLost /* it is called back */
+#endif
+#endif
+			fi;
+			waitid(briefFd, true, false, false, false, news);
+			if
+			:: news == state -> r = nil
+			:: else
+			fi;
+			news = none;
+#endif
 			briefWait = false;
+			briefFd = nobody;
 			got = false
-		:: else
-		fi
-	};
+		}
+	:: else
+	fi;
 	if
 	:: r == none ->
 		atomic {

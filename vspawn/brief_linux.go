@@ -147,12 +147,14 @@ type briefSet struct {
 }
 
 // take gives w a place, or nil if there is none. It is not able to if no thread could be
-// taken back.
+// taken back, or while it waits nobody else would run: the runtime takes the processor away from a
+// thread that is in the kernel after up to 20 ms.
 func (b *briefSet) take(w *briefWait) (slot *atomic.Pointer[briefWait], able bool) {
-	if signal.Ignored(unix.SIGURG) {
+	most := min(runtime.GOMAXPROCS(0)-1, len(b.slots)) // one processor is left to the others
+	if most == 0 || signal.Ignored(unix.SIGURG) {
 		return nil, false
 	}
-	for i := range b.slots {
+	for i := range b.slots[:most] {
 		slot := &b.slots[i]
 		if !slot.CompareAndSwap(nil, w) {
 			continue

@@ -30,6 +30,9 @@ func needRecall(t *testing.T) {
 		}
 		t.Skip("a pidfd with O_NONBLOCK is not heeded by waitid (Linux 5.10)")
 	}
+	was := runtime.GOMAXPROCS(0)
+	runtime.GOMAXPROCS(maxBrief + 1)
+	t.Cleanup(func() { runtime.GOMAXPROCS(was) })
 }
 
 // lives starts a program that lives until the test is over.

@@ -202,6 +202,9 @@ func (s *launch) run(ctx context.Context) (r uintptr) {
 	stop := killOnDone(ctx, s.Plan, s.f, s.in)
 	underWay.Add(1)
 	r = s.in.spawn()
+	if runtime.GOMAXPROCS(0) == 1 { // who starts one child after the other would let nobody else run, timers too
+		runtime.Gosched()
+	}
 	if s.inherits {
 		forking.leave(s.in)
 	}

@@ -5,7 +5,9 @@ package vspawn
 import (
 	"context"
 	"errors"
+	"runtime"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -130,4 +132,48 @@ func TestStartBesideHangingOnes(t *testing.T) {
 	}
 	unix.Close(p[0])
 	unix.Close(p[1])
+}
+
+// With one processor, who starts one child after the other gives the others a turn.
+func TestStartsGiveWay(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	plan, err := Compile(exits(t, 0)[0], nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var turns atomic.Int64
+	over := make(chan bool)
+	go func() {
+		for !closed(over) {
+			turns.Add(1)
+			runtime.Gosched()
+		}
+	}()
+	const starts = 200
+	without := 0
+	for range starts {
+		before := turns.Load()
+		p, err := plan.Start(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if turns.Load() == before {
+			without++
+		}
+		p.Wait(t.Context())
+	}
+	close(over)
+	t.Logf("%d of %d", without, starts)
+	if without > starts/4 { // the scheduler may take us first
+		t.Errorf("%d of %d starts gave nobody a turn", without, starts)
+	}
+}
+
+func closed(c chan bool) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

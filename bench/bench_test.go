@@ -146,3 +146,15 @@ func TestFigure(t *testing.T) {
 		t.Errorf("table:\n%s", got)
 	}
 }
+
+// What a guest's log says of the speed is what the figure has.
+func TestAddSpeeds(t *testing.T) {
+	f := new(figure)
+	log := "    speed_test.go:58: speed: a way = 12\nspeed: none\n    x.go:1: speed: other = 7\n    speed: a way = 14\n"
+	if n := addSpeeds(f, "target", []byte(log)); n != 3 {
+		t.Errorf("%d lines", n)
+	}
+	if got := f.at("a way", 0, "p50"); !slices.Equal(got, []float64{12, 14}) {
+		t.Errorf("got %v", got)
+	}
+}

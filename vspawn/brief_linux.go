@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"os"
 	"os/signal"
 	"runtime"
 	"slices"
@@ -38,13 +39,18 @@ type briefWait struct {
 	info     siginfo
 	recalled bool // the pidfd does not block
 	owns     bool // the pidfd, which the Process has given up
+
+	heeds chan os.Signal // for SIGURG, if it was ignored: nothing is read from it
 }
 
 // brief waits for a child that ends soon, and tells whether this one has. It holds a
 // thread, for two milliseconds at most, and spares such a child's parent the way by the
 // poller, which takes longer than the child.
 func (p *Process) brief() bool {
-	if !p.recallable {
+	p.mu.Lock()
+	recallable := p.recallable
+	p.mu.Unlock()
+	if !recallable {
 		return p.briefPoll()
 	}
 	w := &briefWait{p: p}
@@ -74,7 +80,7 @@ func (w *briefWait) begin() bool {
 	p := w.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended != nil || p.pidfd < 0 || p.briefly != nil {
+	if p.ended != nil || p.pidfd < 0 || p.briefly != nil || !p.recallable {
 		return false
 	}
 	w.tid, w.pidfd, p.briefly = unix.Gettid(), p.pidfd, w
@@ -86,21 +92,29 @@ func (w *briefWait) end() {
 	w.p.mu.Lock()
 	defer w.p.mu.Unlock()
 	w.p.briefly = nil
-	switch {
-	case w.owns:
+	if w.recalled {
+		setNonblock(w.pidfd, false) // for who gets it by Pidfd
+	}
+	if w.owns {
 		unix.Close(w.pidfd)
-	case w.recalled:
-		setNonblock(w.pidfd, false) // others may have got it by Pidfd
+	}
+	if w.heeds != nil {
+		signal.Stop(w.heeds)
+		signal.Ignore(unix.SIGURG)
 	}
 }
 
 // recall has the thread come back, whether it is in waitid already or not yet. The caller
 // holds the Process's mu.
 func (w *briefWait) recall() {
-	if !w.recalled {
-		w.recalled = setNonblock(w.pidfd, true)
+	if setNonblock(w.pidfd, true) {
+		w.recalled = true
 	}
 	i := slices.IndexFunc(recallSignals, handled)
+	if i < 0 && w.heeds == nil { // the program ignores all signals since
+		w.heeds = make(chan os.Signal, 1)
+		signal.Notify(w.heeds, unix.SIGURG)
+	}
 	unix.Tgkill(unix.Getpid(), w.tid, recallSignals[max(i, 0)])
 }
 
@@ -108,6 +122,18 @@ func (w *briefWait) recall() {
 // them. A program may ignore the first while a thread waits already, and what it asks to be
 // told of it must not mind to hear for nothing.
 var recallSignals = []unix.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGWINCH}
+
+// noBrief has no thread be in brief, now or later. The caller holds mu, which is given up
+// meanwhile.
+func (p *Process) noBrief() {
+	p.recallable = false
+	for p.briefly != nil {
+		p.briefly.recall()
+		p.mu.Unlock()
+		runtime.Gosched()
+		p.mu.Lock()
+	}
+}
 
 // own gives it the pidfd, which it closes when it is back: until then the number must
 // not become another's, for whom it would wait. The caller holds the Process's mu.
@@ -223,38 +249,17 @@ func (b *briefSet) look() {
 	}
 }
 
-// late recalls one that has been there for long.
+// late recalls one that has been there for long. If its Process is busy, which may take a
+// while (KillTree), the next look does: the others are not to wait for that.
 func (w *briefWait) late() {
-	w.p.mu.Lock()
+	if !w.p.mu.TryLock() {
+		return
+	}
 	defer w.p.mu.Unlock()
 	if w.p.briefly == w {
 		w.recall()
 	}
 }
-
-// timersAreSafe tells whether a timer can be set. With the first one Go's runtime makes
-// its poller, of two descriptors, and ends the process if it can't.
-var timersAreSafe = func() func() bool {
-	var safe bool // under briefs.mu
-	return func() bool {
-		if safe {
-			return true
-		}
-		var fds [3]int
-		n := 0
-		for ; n < len(fds); n++ {
-			var err error
-			if fds[n], err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
-				break
-			}
-		}
-		for _, fd := range fds[:n] {
-			unix.Close(fd)
-		}
-		safe = n == len(fds)
-		return safe
-	}
-}()
 
 // briefPoll is brief where a thread can't be taken back from waitid: it waits for a
 // millisecond, and one does so at a time.

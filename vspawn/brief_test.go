@@ -6,15 +6,11 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
-	"os/signal"
 	"runtime"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vspawn/vspawn/internal/testkit/helper"
-	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
 // needRecall skips where no thread can be taken back from waitid.
@@ -25,7 +21,7 @@ func needRecall(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !f.recall {
-		if releaseAtLeast(5, 10) {
+		if f.Pidfd && releaseAtLeast(5, 10) {
 			t.Fatal("the kernel has what it takes, and it was not found")
 		}
 		t.Skip("a pidfd with O_NONBLOCK is not heeded by waitid (Linux 5.10)")
@@ -46,20 +42,31 @@ func lives(t *testing.T) *Process {
 	return p
 }
 
-// waitingBriefly calls Wait, and returns when that is in brief.
-func waitingBriefly(ctx context.Context, t *testing.T, p *Process) chan error {
+// waitingBriefly calls Wait, and returns when that is in brief, or was.
+func waitingBriefly(ctx context.Context, t *testing.T, p *Process) (answer chan error, was bool) {
 	t.Helper()
-	answer := make(chan error, 1)
+	answer = make(chan error, 1)
 	go func() {
 		_, err := p.Wait(ctx)
 		answer <- err
 	}()
-	soon(t, "the wait", func() bool {
+	for {
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.briefly != nil || p.ended != nil
-	})
-	return answer
+		in, over := p.briefly != nil, p.ended != nil
+		p.mu.Unlock()
+		if in || over {
+			return answer, in
+		}
+		runtime.Gosched()
+	}
+}
+
+// some fails a test that has never seen what it is about.
+func some(t *testing.T, seen int) {
+	t.Helper()
+	if seen == 0 {
+		t.Error("no thread was seen that waited")
+	}
 }
 
 // blocks tells whether a descriptor does: O_NONBLOCK is not set.
@@ -72,25 +79,23 @@ func blocks(t *testing.T, fd int) bool {
 	return flags&unix.O_NONBLOCK == 0
 }
 
-// A wait leaves its thread when the child lives on, and heeds its context then. The pidfd,
-// which others have too, is as it was.
+// A wait leaves its thread when the child lives on, and heeds its context then.
 func TestRecall(t *testing.T) {
 	needRecall(t)
 	p := lives(t)
-	shared, err := p.Pidfd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(shared)
-	for range 20 {
+	seen := 0
+	for range 50 {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		answer := waitingBriefly(ctx, t, p)
+		answer, was := waitingBriefly(ctx, t, p)
+		if was {
+			seen++
+		}
 		soon(t, "the thread", func() bool {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			return p.briefly == nil && p.ended != nil
 		})
-		if !blocks(t, shared) {
+		if !blocks(t, p.pidfd) {
 			t.Error("the pidfd does not block any more")
 		}
 		enough := errors.New("enough")
@@ -104,35 +109,58 @@ func TestRecall(t *testing.T) {
 		p.ended, p.token = nil, 0
 		p.mu.Unlock()
 	}
+	some(t, seen)
 }
 
-// One that may not block by its owner's will stays so, and a wait goes by the poller.
-func TestRecallNonblocking(t *testing.T) {
+// Who has a copy of the pidfd may set its flags, and wait by it himself: no thread waits by
+// it then, and none changes them.
+func TestRecallBesidePidfd(t *testing.T) {
 	needRecall(t)
-	p := lives(t)
-	shared, err := p.Pidfd()
-	if err != nil {
-		t.Fatal(err)
+	seen := 0
+	for range 50 {
+		p := lives(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		answer, was := waitingBriefly(ctx, t, p)
+		if was {
+			seen++
+		}
+		shared, err := p.Pidfd()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.mu.Lock()
+		if p.briefly != nil {
+			t.Error("a thread waits by what others have")
+		}
+		p.mu.Unlock()
+		if !blocks(t, shared) {
+			t.Error("it does not block")
+		}
+		unix.SetNonblock(shared, true)
+		soon(t, "the poller", func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.ended != nil
+		})
+		if blocks(t, shared) {
+			t.Error("it blocks")
+		}
+		cancel()
+		<-answer
+		unix.Close(shared)
 	}
-	defer unix.Close(shared)
-	unix.SetNonblock(shared, true)
-	ctx, cancel := context.WithCancel(t.Context())
-	answer := waitingBriefly(ctx, t, p)
-	cancel()
-	<-answer
-	if blocks(t, shared) {
-		t.Error("it blocks now")
-	}
+	some(t, seen)
 }
 
 // Close ends a wait, and the descriptor that the thread waits by is its own until it is
 // back: nobody else gets its number meanwhile.
 func TestCloseBesideBrief(t *testing.T) {
 	needRecall(t)
+	seen := 0
 	for range 50 {
 		p := startSleep(t, nil)
 		fd := p.pidfd
-		answer := waitingBriefly(t.Context(), t, p)
+		answer, _ := waitingBriefly(t.Context(), t, p)
 		p.mu.Lock()
 		w := p.briefly
 		if w == nil { // it was taken back already
@@ -141,6 +169,7 @@ func TestCloseBesideBrief(t *testing.T) {
 			<-answer
 			continue
 		}
+		seen++
 		pid := p.pid
 		p.err = os.ErrClosed
 		p.release()
@@ -158,14 +187,19 @@ func TestCloseBesideBrief(t *testing.T) {
 		unix.Kill(pid, unix.SIGKILL)
 		ignoringEINTR(func() error { _, err := unix.Wait4(pid, nil, 0, nil); return err })
 	}
+	some(t, seen)
 }
 
 // Another may reap the child while a thread waits for it.
 func TestPollBesideBrief(t *testing.T) {
 	needRecall(t)
+	seen := 0
 	for range 50 {
 		p := startSleep(t, nil)
-		answer := waitingBriefly(t.Context(), t, p)
+		answer, was := waitingBriefly(t.Context(), t, p)
+		if was {
+			seen++
+		}
 		p.Kill()
 		soon(t, "the end", func() bool {
 			s, err := p.Poll()
@@ -178,122 +212,36 @@ func TestPollBesideBrief(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	some(t, seen)
 }
 
-// Where SIGURG does not come through to a thread it could not be taken back, and so it
-// does not wait there.
-func TestRecallWithoutSignal(t *testing.T) {
+// A Process that is busy holds no other's wait up.
+func TestRecallBesideBusy(t *testing.T) {
 	needRecall(t)
-	check := func(t *testing.T) {
-		p := lives(t)
-		ctx, cancel := context.WithCancelCause(t.Context())
-		enough := errors.New("enough")
-		go func() {
-			soon(t, "the wait", func() bool {
-				p.mu.Lock()
-				defer p.mu.Unlock()
-				if p.briefly != nil {
-					t.Error("it waits where it can't be taken back")
-				}
-				return p.ended != nil
-			})
-			cancel(enough)
-		}()
+	busy, p := lives(t), lives(t)
+	enough := errors.New("enough")
+	for range 20 {
+		_, was := waitingBriefly(t.Context(), t, busy)
+		if !was {
+			busy = lives(t)
+			continue
+		}
+		busy.mu.Lock()
+		if busy.briefly == nil {
+			busy.mu.Unlock()
+			busy = lives(t)
+			continue
+		}
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Millisecond, enough)
 		if _, err := p.Wait(ctx); err != enough {
 			t.Errorf("got %v", err)
 		}
-	}
-	t.Run("ignored", func(t *testing.T) {
-		signal.Ignore(unix.SIGURG)
-		defer heedUrgent()
-		check(t)
-	})
-	t.Run("blocked", func(t *testing.T) {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		var set, was unix.Sigset_t
-		set.Val[0] = 1 << (unix.SIGURG - 1)
-		if err := unix.PthreadSigmask(unix.SIG_BLOCK, &set, &was); err != nil {
-			t.Fatal(err)
+		if busy.briefly == nil {
+			t.Error("it was not held") // which could not be, while its mu is
 		}
-		defer unix.PthreadSigmask(unix.SIG_SETMASK, &was, nil)
-		check(t)
-	})
-}
-
-// heedUrgent gives SIGURG its handler back, which signal.Reset does not after Ignore.
-func heedUrgent() {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, unix.SIGURG)
-	signal.Stop(c)
-}
-
-// A program may ignore SIGURG while a thread waits already: another signal takes it back.
-func TestRecallByAnotherSignal(t *testing.T) {
-	needRecall(t)
-	defer heedUrgent()
-	p := lives(t)
-	enough := errors.New("enough")
-	for range 20 {
-		heedUrgent()
-		w := &briefWait{p: p}
-		slot, able := briefs.take(w)
-		if !able || slot == nil {
-			t.Fatal("there is no place")
-		}
-		came := make(chan unix.Errno, 1)
-		go func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			if !w.begin() {
-				t.Error("it can't begin")
-			}
-			signal.Ignore(unix.SIGURG)
-			err := waitid(unix.P_PIDFD, w.pidfd, &w.info, unix.WEXITED|unix.WNOWAIT, nil)
-			w.end()
-			slot.Store(nil)
-			errno, _ := err.(unix.Errno)
-			came <- errno
-		}()
-		if errno := <-came; errno != unix.EAGAIN {
-			t.Errorf("waitid gives %v", errno)
-		}
+		cancel()
+		busy.mu.Unlock()
+		return
 	}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(enough)
-	if _, err := p.Wait(ctx); err != enough {
-		t.Errorf("got %v", err)
-	}
-}
-
-// firstWait waits for a child as the first thing that might set a timer, while no
-// descriptor is free, of which Go's runtime needs two for its first timer.
-var firstWait = helper.New("first-wait", func(argv []string) int {
-	if _, err := Features(); err != nil {
-		return complain(err)
-	}
-	for range 20 {
-		p, err := Start(context.Background(), argv[0], argv, nil)
-		if err != nil {
-			return complain(err)
-		}
-		var waitErr error
-		err = withoutDescriptors(func() { _, waitErr = p.Wait(context.Background()) })
-		if err = errors.Join(err, waitErr); err != nil && !errors.Is(err, unix.EMFILE) {
-			return complain(err)
-		}
-		if _, err := p.Wait(context.Background()); err != nil {
-			return complain(err)
-		}
-	}
-	return 0
-})
-
-func TestFirstWaitWithoutDescriptors(t *testing.T) {
-	helper.SkipEmulated(t, "limits of its own")
-	argv := firstWait.Argv(tiny.Exit(t, 0))
-	needRecall(t) // before it each start sets a timer
-	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
+	t.Error("no thread was seen that waited")
 }

@@ -28,6 +28,7 @@ func (p *Process) openPidfd() {
 func (p *Process) Pidfd() (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.noBrief() // which would set a flag that the copy shares
 	switch {
 	case p.over():
 		return -1, os.ErrProcessDone

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -15,41 +17,94 @@ import (
 // When ctx ends first the child is killed, as by [Process.Kill], and Run returns its
 // state with the cause of ctx, once it is dead: one in an uninterruptible sleep takes as
 // long as that does. What it has started itself goes on, without Cgroup or
-// DieWithParent of its own: see [Process.KillTree]. A child that may not be killed, since
-// it has become another user, goes on as well: then there is no state, the error says
-// why, and it is reaped when it ends.
+// DieWithParent of its own: see [Process.KillTree]. There is no state of a child whose end another
+// process has to itself, which traces it; nor of one that may not be killed, since
+// it has become another user, and goes on: the error says so. Either is reaped when that is
+// possible.
 func (p *Plan) Run(ctx context.Context) (*State, error) {
 	c, err := p.Start(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s, err := c.Wait(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return s, nil
-	}
-	if ctx.Err() == nil { // the wait itself has failed
+	case ctx.Err() != nil:
+		return c.stop(err)
+	case errors.Is(err, unix.ECHILD):
 		c.Close()
 		return nil, err
 	}
-	return c.stop(err)
+	return c.waitHere(ctx) // for want of a descriptor, say
+}
+
+// waitHere waits in this thread, which takes nothing else.
+func (p *Process) waitHere(ctx context.Context) (*State, error) {
+	var cause atomic.Pointer[error]
+	stop := context.AfterFunc(ctx, func() {
+		if p.Kill() == nil {
+			err := context.Cause(ctx)
+			cause.Store(&err)
+		}
+	})
+	defer stop()
+	if err := p.waitEnd(); err != nil {
+		p.Close()
+		return nil, err
+	}
+	s, err := p.reapOrLeave()
+	if killed := cause.Load(); killed != nil && (s == nil || s.Signaled()) {
+		err = errors.Join(err, *killed)
+	}
+	return s, err
+}
+
+// waitEnd waits for the end in this thread.
+func (p *Process) waitEnd() error {
+	for {
+		var s State
+		if err := p.waitid(unix.WEXITED|unix.WNOWAIT, &s); err != nil || !s.Stopped() {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond) // its tracer is ours, and has not taken the stop yet
+	}
 }
 
 // stop kills a child, for the sake of cause, and reaps it.
 func (p *Process) stop(cause error) (*State, error) {
 	if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		go func() {
-			p.Wait(context.Background())
-			p.Close() // if there was no state
-		}()
+		go p.reapSometime()
 		return nil, errors.Join(cause, err)
 	}
-	s, err := p.Wait(context.Background())
-	switch {
-	case err != nil:
+	if err := p.WaitExit(context.Background()); err != nil && p.waitEnd() != nil {
 		p.Close()
 		return nil, errors.Join(cause, err)
-	case !s.Signaled() || s.Signal() != unix.SIGKILL: // it was faster
+	}
+	s, err := p.reapOrLeave()
+	switch {
+	case err != nil:
+		return nil, errors.Join(cause, err)
+	case s != nil && (!s.Signaled() || s.Signal() != unix.SIGKILL): // it was faster
 		return s, nil
 	}
 	return s, cause
+}
+
+// reapOrLeave reaps a child that is dead. There is no state yet if another process traces it.
+func (p *Process) reapOrLeave() (*State, error) {
+	s, err := p.reap()
+	if s == nil && err == nil {
+		go p.reapSometime()
+	}
+	if err != nil {
+		p.Close()
+	}
+	return s, err
+}
+
+// reapSometime reaps a child when it ends.
+func (p *Process) reapSometime() {
+	p.Wait(context.Background())
+	p.Close() // if there was no state
 }

@@ -5,7 +5,9 @@ package vspawn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -151,4 +153,55 @@ func TestRunMany(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// A child that is killed while another process traces it leaves Run at once, and is reaped
+// when that lets go of it.
+func TestRunTraced(t *testing.T) {
+	helper.SkipEmulated(t, "ptrace")
+	p := startSleep(t, nil)
+	letGo := traceIt(t, p)
+	enough := errors.New("enough")
+	if s, err := p.stop(enough); s != nil || err != enough {
+		t.Errorf("%v, %v", s, err)
+	}
+	letGo()
+	soon(t, "its reaping", func() bool { return unix.Kill(p.pid, 0) == unix.ESRCH })
+}
+
+// fullRun runs a child for which the poller has no descriptor.
+var fullRun = helper.New("full-run", func(argv []string) int {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	first, err := unix.Open(os.DevNull, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return complain(err)
+	}
+	var s *State
+	var runErr error
+	if _, err := Features(); err != nil {
+		return complain(err)
+	}
+	err = withoutDescriptors(func() {
+		unix.Close(first) // one, which the pidfd takes
+		s, runErr = Run(ctx, argv[0], argv, nil)
+	})
+	switch {
+	case err != nil:
+		return complain(err)
+	case !errors.Is(runErr, context.DeadlineExceeded) || s == nil || s.Signal() != unix.SIGKILL:
+		return complain(fmt.Errorf("%v, %v", s, runErr))
+	}
+	return 0
+})
+
+func TestRunWithoutDescriptors(t *testing.T) {
+	helper.SkipEmulated(t, "limits of its own")
+	argv := fullRun.Argv(tiny.Sleep(t))
+	if f, err := Features(); err != nil || !f.Pidfd {
+		t.Skip("there are no pidfds (Linux 5.4): ", err)
+	}
+	if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
 }

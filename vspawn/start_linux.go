@@ -68,6 +68,9 @@ func (p *Plan) Start(ctx context.Context) (*Process, error) {
 	if err != nil {
 		return p.startAgain(ctx, f, start, err)
 	}
+	if runtime.GOMAXPROCS(0) == 1 { // who starts one child after the other would let nobody else run, timers too
+		runtime.Gosched()
+	}
 	return proc, nil
 }
 
@@ -202,9 +205,6 @@ func (s *launch) run(ctx context.Context) (r uintptr) {
 	stop := killOnDone(ctx, s.Plan, s.f, s.in)
 	underWay.Add(1)
 	r = s.in.spawn()
-	if runtime.GOMAXPROCS(0) == 1 { // who starts one child after the other would let nobody else run, timers too
-		runtime.Gosched()
-	}
 	if s.inherits {
 		forking.leave(s.in)
 	}

@@ -12,7 +12,7 @@ import (
 // for. Each holds a thread there, and a hundred of them take turns on the processors in
 // no order, so that some take ten times as long as the others, and all a little longer
 // than in a row.
-var starts = throttle{most: sync.OnceValue(func() int { return perProcessor * runtime.GOMAXPROCS(0) })}
+var starts = throttle{most: func() int { return perProcessor * runtime.GOMAXPROCS(0) }}
 
 const perProcessor = 4
 
@@ -25,6 +25,7 @@ type throttle struct {
 	inside  []*passage // those that count
 	waiting []*passage
 	spare   []*passage // to be used again
+	extra   int        // how many more may be inside, since some take long
 	timer   *time.Timer
 	set     bool // the timer
 }
@@ -34,8 +35,10 @@ const holdUp = 2 * time.Millisecond
 
 // A passage is one that is inside, or waits.
 type passage struct {
-	enter chan struct{} // closed once it is inside; nil if it did not wait
-	seen  bool          // by the timer
+	gate sync.Mutex // held while it waits; no channel, which could be one of a bubble of testing/synctest alone
+	seen bool       // by the timer
+
+	known bool // to a function that is still to be called
 }
 
 // enter waits to be let in. When ctx ends first it returns its cause.
@@ -47,29 +50,50 @@ func (t *throttle) enter(ctx context.Context) (*passage, error) {
 		t.mu.Unlock()
 		return p, nil
 	}
-	p.enter = make(chan struct{})
+	p.gate.Lock()
 	t.waiting = append(t.waiting, p)
 	t.mu.Unlock()
-	select {
-	case <-p.enter:
-		return p, nil
-	case <-ctx.Done():
-		t.leave(p)
+	gaveUp := false // under mu
+	stop := context.AfterFunc(ctx, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if i := slices.Index(t.waiting, p); i >= 0 {
+			t.waiting = slices.Delete(t.waiting, i, i+1)
+			gaveUp = true
+			p.gate.Unlock()
+		}
+	})
+	p.gate.Lock()
+	p.known = !stop() // that may come yet, and is not to find it in another's hands
+	p.gate.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if gaveUp {
+		t.over(p)
 		return nil, &Error{Step: "start", Err: context.Cause(ctx)}
 	}
+	return p, nil
 }
 
-// leave is called by who is through, or does not want to wait any longer.
+// leave is called by who is through.
 func (t *throttle) leave(p *passage) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	gone := func(q *passage) bool { return q == p }
-	t.inside, t.waiting = slices.DeleteFunc(t.inside, gone), slices.DeleteFunc(t.waiting, gone)
+	if i := slices.Index(t.inside, p); i >= 0 { // or it counts no more
+		t.inside = slices.Delete(t.inside, i, i+1)
+	}
 	t.admit()
-	if *p = (passage{}); len(t.spare) < t.most() {
+	t.over(p)
+}
+
+// over is the end of a passage. The caller holds mu.
+func (t *throttle) over(p *passage) {
+	if p.seen = false; !p.known && len(t.spare) < maxSpare {
 		t.spare = append(t.spare, p)
 	}
 }
+
+const maxSpare = 64
 
 // passage is a new one. The caller holds mu.
 func (t *throttle) passage() (p *passage) {
@@ -82,12 +106,14 @@ func (t *throttle) passage() (p *passage) {
 
 // admit lets in whom there is room for. The caller holds mu.
 func (t *throttle) admit() {
-	n := min(len(t.waiting), max(t.most()-len(t.inside), 0))
+	n := min(len(t.waiting), max(t.most()+t.extra-len(t.inside), 0))
 	for _, p := range t.waiting[:n] {
 		t.inside = append(t.inside, p)
-		close(p.enter)
+		p.gate.Unlock()
 	}
-	t.waiting = slices.Delete(t.waiting, 0, n)
+	if t.waiting = slices.Delete(t.waiting, 0, n); len(t.waiting) == 0 {
+		t.extra = 0
+	}
 }
 
 // watch has someone look at those inside, for one who is to wait. It is false if that
@@ -106,11 +132,16 @@ func (t *throttle) watch() bool {
 	return true
 }
 
-// look has those that were there at the last look count no more.
+// look has those that were there at the last look count no more. Where there were such, those
+// who wait may be alike: so more are let in, each time twice as many.
 func (t *throttle) look() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	before := len(t.inside)
 	t.inside = slices.DeleteFunc(t.inside, func(p *passage) bool { return p.seen })
+	if long := before - len(t.inside); long > 0 {
+		t.extra = 2*t.extra + long
+	}
 	for _, p := range t.inside {
 		p.seen = true
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -16,24 +17,29 @@ import (
 )
 
 // tight is a throttle for n, whose timer does not come.
-func tight(n int) *throttle { return &throttle{most: func() int { return n }, set: true} }
+func tight(n int) *throttle {
+	never := time.AfterFunc(time.Hour, func() {})
+	never.Stop()
+	return &throttle{most: func() int { return n }, set: true, timer: never}
+}
 
-// entering has a goroutine enter, and waits until it waits.
+// counts are how many are inside, and how many wait.
+func (t *throttle) counts() [2]int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return [2]int{len(t.inside), len(t.waiting)}
+}
+
+// entering has a goroutine enter, and returns when it waits.
 func entering(ctx context.Context, t *testing.T, h *throttle) chan error {
 	t.Helper()
-	h.mu.Lock()
-	before := len(h.waiting)
-	h.mu.Unlock()
+	before := h.counts()
 	answer := make(chan error, 1)
 	go func() {
 		_, err := h.enter(ctx)
 		answer <- err
 	}()
-	soon(t, "one who waits", func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return len(h.waiting) > before
-	})
+	soon(t, "one who waits", func() bool { return h.counts()[1] > before[1] })
 	return answer
 }
 
@@ -54,25 +60,61 @@ func TestThrottle(t *testing.T) {
 	if err := <-gone; !errors.Is(err, enough) {
 		t.Errorf("the one that gives up gets %v", err)
 	}
-	if len(first) > 0 || len(second) > 0 {
-		t.Error("there is no room, and one is let in")
+	expect := func(inside, waiting int) {
+		t.Helper()
+		if got := h.counts(); got != [2]int{inside, waiting} {
+			t.Errorf("%d are inside and %d wait, want %d and %d", got[0], got[1], inside, waiting)
+		}
 	}
+	expect(2, 2)
 	h.leave(a)
+	expect(2, 1)
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	if len(second) > 0 {
-		t.Error("there is room for one, and two are let in")
-	}
 	h.leave(b)
+	expect(2, 0)
 	if err := <-second; err != nil {
 		t.Error(err)
 	}
 	for _, p := range slices.Clone(h.inside) {
 		h.leave(p)
 	}
-	if len(h.inside)+len(h.waiting) > 0 {
-		t.Errorf("%d are inside, %d wait, after all have left", len(h.inside), len(h.waiting))
+	expect(0, 0)
+}
+
+// One that is let in as its context ends is inside, or has given up, and no other in its place.
+func TestThrottleBoth(t *testing.T) {
+	h := tight(1)
+	enough := errors.New("enough")
+	for range 2000 {
+		held, err := h.enter(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		type answer struct {
+			p   *passage
+			err error
+		}
+		came := make(chan answer, 1)
+		go func() {
+			p, err := h.enter(ctx)
+			came <- answer{p, err}
+		}()
+		for h.counts()[1] == 0 {
+			runtime.Gosched()
+		}
+		go cancel(enough)
+		h.leave(held)
+		if a := <-came; a.err == nil {
+			h.leave(a.p)
+		} else if !errors.Is(a.err, enough) {
+			t.Fatal(a.err)
+		}
+		if got := h.counts(); got != [2]int{} {
+			t.Fatalf("%v are left", got)
+		}
 	}
 }
 
@@ -93,6 +135,30 @@ func TestThrottleHeld(t *testing.T) {
 	h.leave(held)
 	if len(h.inside) > 1 {
 		t.Errorf("%d are inside, where one is let in", len(h.inside))
+	}
+}
+
+// Those who stay hold a long row up for not much longer than a short one.
+func TestThrottleRow(t *testing.T) {
+	h := tight(2)
+	for range 1000 {
+		entered := make(chan bool, 1)
+		go func() {
+			h.enter(t.Context())
+			entered <- true
+		}()
+		if got := h.counts(); got[0] < 2 {
+			<-entered
+		}
+	}
+	soon(t, "the row", func() bool { got := h.counts(); return got[0]+got[1] == 1000 })
+	looks := 0
+	for ; h.counts()[1] > 0; looks++ {
+		h.look()
+		h.timer.Stop()
+	}
+	if looks > 30 {
+		t.Errorf("after %d looks all are inside", looks)
 	}
 }
 
@@ -143,6 +209,7 @@ func TestStartsGiveWay(t *testing.T) {
 	}
 	var turns atomic.Int64
 	over := make(chan bool)
+	defer close(over)
 	go func() {
 		for !closed(over) {
 			turns.Add(1)
@@ -162,8 +229,6 @@ func TestStartsGiveWay(t *testing.T) {
 		}
 		p.Wait(t.Context())
 	}
-	close(over)
-	t.Logf("%d of %d", without, starts)
 	if without > starts/4 { // the scheduler may take us first
 		t.Errorf("%d of %d starts gave nobody a turn", without, starts)
 	}

@@ -50,15 +50,12 @@ func (p *Process) brief() bool {
 	p.mu.Lock()
 	recallable := p.recallable
 	p.mu.Unlock()
-	if !recallable {
+	if !recallable || !briefs.able() {
 		return p.briefPoll()
 	}
 	w := &briefWait{p: p}
-	slot, able := briefs.take(w)
-	switch {
-	case !able:
-		return p.briefPoll()
-	case slot == nil:
+	slot := briefs.take(w)
+	if slot == nil {
 		return false
 	}
 	defer slot.Store(nil)
@@ -172,26 +169,29 @@ type briefSet struct {
 	idle  int                  // looks that have seen nobody
 }
 
-// take gives w a place, or nil if there is none. It is not able to if no thread could be
-// taken back, or while it waits nobody else would run: the runtime takes the processor away from a
-// thread that is in the kernel after up to 20 ms.
-func (b *briefSet) take(w *briefWait) (slot *atomic.Pointer[briefWait], able bool) {
-	most := min(runtime.GOMAXPROCS(0)-1, len(b.slots)) // one processor is left to the others
-	if most == 0 || signal.Ignored(unix.SIGURG) {
-		return nil, false
-	}
-	for i := range b.slots[:most] {
+// able tells whether a thread could be taken back, and others would run while it waits:
+// the runtime takes the processor away from one that is in the kernel after up to 20 ms.
+func (b *briefSet) able() bool {
+	return b.most() > 0 && !signal.Ignored(unix.SIGURG) && (b.awake.Load() || b.wake())
+}
+
+// most is how many threads may be in brief. One processor is left to the others.
+func (b *briefSet) most() int { return min(runtime.GOMAXPROCS(0)-1, len(b.slots)) }
+
+// take gives w a place. It is nil if there is none, or nobody would look after it.
+func (b *briefSet) take(w *briefWait) *atomic.Pointer[briefWait] {
+	for i := range b.most() {
 		slot := &b.slots[i]
 		if !slot.CompareAndSwap(nil, w) {
 			continue
 		}
 		if b.awake.Load() || b.wake() {
-			return slot, true
+			return slot
 		}
 		slot.Store(nil)
-		return nil, false
+		break
 	}
-	return nil, true
+	return nil
 }
 
 // wake sets the timer.

@@ -7,25 +7,28 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vspawn/vspawn/internal/testkit/helper"
 	"github.com/vspawn/vspawn/internal/testkit/tiny"
 )
 
-const inBubble = "VSPAWN_IN_BUBBLE"
+const bubbleEnv = "VSPAWN_IN_BUBBLE"
 
 // A program that first starts children in a bubble of testing/synctest, where time is not
 // the world's, waits and starts like any other behind it. Such a bubble's timers and channels
 // are of no use to others.
 func TestBubble(t *testing.T) {
 	path, sleeps := exits(t, 0)[0], helper.Emulate(tiny.Sleep(t))
-	if os.Getenv(inBubble) == "" {
+	if os.Getenv(bubbleEnv) == "" {
 		helper.SkipEmulated(t, "test binary to be run again")
 		cmd := exec.Command(os.Args[0], "-test.run=^TestBubble$", "-test.timeout=5m") // in a process of its own: once
-		cmd.Env = append(os.Environ(), inBubble+"=1")
+		cmd.Env = append(os.Environ(), bubbleEnv+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("%v: %s", err, out)
 		}
@@ -51,6 +54,21 @@ func TestBubble(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) { run() })
 	wait()
+	var pid atomic.Int64
+	go func() {
+		for pid.Load() == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(20 * time.Millisecond) // it may wait by then
+		unix.Kill(int(pid.Load()), unix.SIGKILL)
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		p := startArgv(t, nil, sleeps)
+		pid.Store(int64(p.Pid()))
+		if s, err := p.Wait(context.Background()); err != nil || s.Signal() != unix.SIGKILL {
+			t.Errorf("%v, %v", s, err)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) {
 		run()
 		time.Sleep(time.Hour) // of the bubble's

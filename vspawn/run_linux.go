@@ -31,7 +31,7 @@ func (p *Plan) Run(ctx context.Context) (*State, error) {
 	case err == nil:
 		return s, nil
 	case ctx.Err() != nil:
-		return c.stop(err)
+		return c.stop(context.Cause(ctx))
 	case errors.Is(err, unix.ECHILD):
 		c.Close()
 		return nil, err

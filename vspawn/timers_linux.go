@@ -7,16 +7,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// inBubble tells whether this goroutine is in a bubble of testing/synctest, where timers, channels
+// and goroutines are the bubble's alone, and of no use once it is over. Time stands still there, from the
+// year 2000 on.
+func inBubble() bool {
+	var now unix.Timespec
+	err := unix.ClockGettime(unix.CLOCK_REALTIME, &now)
+	return err == nil && time.Since(time.Unix(now.Unix())).Abs() > time.Hour
+}
+
 // timersAreSafe tells whether a timer of ours can be made. With the first one of the program Go's
-// runtime makes its poller, of two descriptors, and ends the process if it can't. In a bubble
-// of testing/synctest a timer would be the bubble's, and never come once that is over; there time stands
-// still, from the year 2000 on.
+// runtime makes its poller, of two descriptors, and ends the process if it can't.
 func timersAreSafe() bool {
 	if safeTimers.Load() {
 		return true
 	}
-	var now unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_REALTIME, &now) != nil || time.Since(time.Unix(now.Unix())).Abs() > time.Hour {
+	if inBubble() {
 		return false
 	}
 	var fds [3]int
@@ -36,5 +42,5 @@ func timersAreSafe() bool {
 	return n == len(fds)
 }
 
-// safeTimers is set once there were descriptors enough.
+// safeTimers is set once there were descriptors enough, and ours can be made.
 var safeTimers atomic.Bool

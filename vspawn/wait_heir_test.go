@@ -41,22 +41,41 @@ func canChooseNumbers() error {
 // startAs starts a program that sleeps, as the process that gets a number which another
 // has had.
 func startAs(pid int, argv []string) (*Process, error) {
+	attr := &Attr{Pdeathsig: unix.SIGKILL}
 	for range 100 {
+		// The threads by which children are started are made before: one of them would keep
+		// the number.
+		if err := startAndKill(argv, attr); err != nil {
+			return nil, err
+		}
 		if err := os.WriteFile(lastPid, []byte(strconv.Itoa(pid-1)), 0); err != nil {
 			return nil, err
 		}
-		p, err := Start(context.Background(), argv[0], argv, &Attr{Pdeathsig: unix.SIGKILL})
+		p, err := Start(context.Background(), argv[0], argv, attr)
 		if err != nil || p.Pid() == pid {
 			return p, err
 		}
-		if err := p.Kill(); err != nil {
-			return nil, err
-		}
-		if _, err := p.Wait(context.Background()); err != nil {
+		if err := killAndWait(p); err != nil {
 			return nil, err
 		}
 	}
 	return nil, errOthers
+}
+
+func startAndKill(argv []string, attr *Attr) error {
+	p, err := Start(context.Background(), argv[0], argv, attr)
+	if err != nil {
+		return err
+	}
+	return killAndWait(p)
+}
+
+func killAndWait(p *Process) error {
+	err := p.Kill()
+	if err == nil {
+		_, err = p.Wait(context.Background())
+	}
+	return err
 }
 
 // strangerHelper has a child with the number of its first argument until its input ends,

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -62,6 +63,23 @@ func startAs(pid int, argv []string) (*Process, error) {
 	return nil, errOthers
 }
 
+// holder says whose number it is: a process's or a thread's.
+func holder(pid int) string {
+	return fmt.Sprintf("%s, of process %s, a child of %s, %s; this is %d", statusOf(pid, "Name"), statusOf(pid, "Tgid"),
+		statusOf(pid, "PPid"), statusOf(pid, "State"), os.Getpid())
+}
+
+// statusOf is a line of a status file below /proc.
+func statusOf(pid int, field string) string {
+	text, _ := os.ReadFile("/proc/" + itoa(pid) + "/status")
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, ":"); name == field {
+			return strings.TrimSpace(value)
+		}
+	}
+	return "?"
+}
+
 func startAndKill(argv []string, attr *Attr) error {
 	p, err := Start(context.Background(), argv[0], argv, attr)
 	if err != nil {
@@ -88,6 +106,7 @@ var strangerHelper = helper.New("stranger", func(args []string) int {
 	p, err := startAs(pid, args[1:])
 	if err == errOthers {
 		fmt.Println("others")
+		fmt.Fprintln(os.Stderr, "the number is that of", holder(pid))
 		return 0
 	}
 	if err != nil {

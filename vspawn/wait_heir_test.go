@@ -9,8 +9,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -43,12 +45,12 @@ func canChooseNumbers() error {
 // has had.
 func startAs(pid int, argv []string) (*Process, error) {
 	attr := &Attr{Pdeathsig: unix.SIGKILL}
+	// The threads that the runtime may want are made before: one of them would keep the number.
+	manyThreads()
+	if err := startAndKill(argv, attr); err != nil {
+		return nil, err
+	}
 	for range 100 {
-		// The threads by which children are started are made before: one of them would keep
-		// the number.
-		if err := startAndKill(argv, attr); err != nil {
-			return nil, err
-		}
 		if err := os.WriteFile(lastPid, []byte(strconv.Itoa(pid-1)), 0); err != nil {
 			return nil, err
 		}
@@ -62,6 +64,22 @@ func startAs(pid int, argv []string) (*Process, error) {
 	}
 	return nil, errOthers
 }
+
+// manyThreads has the runtime make threads, which it keeps.
+var manyThreads = sync.OnceFunc(func() {
+	var there, over sync.WaitGroup
+	const n = 16
+	there.Add(n)
+	for range n {
+		over.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			there.Done()
+			there.Wait()
+		})
+	}
+	over.Wait()
+})
 
 // holder says whose number it is: a process's or a thread's.
 func holder(pid int) string {

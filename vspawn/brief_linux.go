@@ -200,12 +200,10 @@ func (b *briefSet) wake() bool {
 	defer b.mu.Unlock()
 	switch {
 	case b.awake.Load():
-	case !handled(unix.SIGURG):
+	case !handled(unix.SIGURG), !timersAreSafe():
 		return false
 	case b.timer != nil:
 		b.timer.Reset(briefTime)
-	case !timersAreSafe():
-		return false
 	default:
 		b.timer = time.AfterFunc(briefTime, b.look)
 	}

@@ -121,10 +121,10 @@ func (t *throttle) admit() {
 func (t *throttle) watch() bool {
 	switch {
 	case t.set:
-	case t.timer != nil:
-		t.timer.Reset(holdUp)
 	case !timersAreSafe():
 		return false
+	case t.timer != nil:
+		t.timer.Reset(holdUp)
 	default:
 		t.timer = time.AfterFunc(holdUp, t.look)
 	}

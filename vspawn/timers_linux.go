@@ -16,14 +16,15 @@ func inBubble() bool {
 	return err == nil && time.Since(time.Unix(now.Unix())).Abs() > time.Hour
 }
 
-// timersAreSafe tells whether a timer of ours can be made. With the first one of the program Go's
+// timersAreSafe tells whether a timer of ours can be made or set here. In a bubble it would be the
+// bubble's, or be set by its clock, which is decades off. With the first timer of the program Go's
 // runtime makes its poller, of two descriptors, and ends the process if it can't.
 func timersAreSafe() bool {
-	if safeTimers.Load() {
-		return true
-	}
 	if inBubble() {
 		return false
+	}
+	if safeTimers.Load() {
+		return true
 	}
 	var fds [3]int
 	n := 0
@@ -42,5 +43,5 @@ func timersAreSafe() bool {
 	return n == len(fds)
 }
 
-// safeTimers is set once there were descriptors enough, and ours can be made.
+// safeTimers is set once there were descriptors enough.
 var safeTimers atomic.Bool

@@ -124,8 +124,11 @@ var recallSignals = []unix.Signal{unix.SIGURG, unix.SIGCHLD, unix.SIGWINCH}
 // meanwhile.
 func (p *Process) noBrief() {
 	p.recallable = false
-	for p.briefly != nil {
-		p.briefly.recall()
+	const often = 100 // more would give the thread no time to come back in
+	for turn := 0; p.briefly != nil; turn++ {
+		if turn%often == 0 {
+			p.briefly.recall()
+		}
 		p.mu.Unlock()
 		runtime.Gosched()
 		p.mu.Lock()

@@ -61,9 +61,9 @@ func ExamplePlan_For() {
 
 // A command that may take so long, and is killed then.
 func ExampleRun() {
-	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	state, err := vspawn.Run(ctx, "/bin/sh", []string{"sh", "-c", "while :; do :; done"}, nil)
+	state, err := vspawn.Run(ctx, "/bin/sh", []string{"sh", "-c", "exec sleep 1000"}, nil)
 	fmt.Printf("%v; %v\n", state, err)
 }
 

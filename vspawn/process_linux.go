@@ -152,7 +152,7 @@ func (p *Process) watch() (<-chan struct{}, error) {
 	switch {
 	case p.over():
 		close(ended)
-	case p.pidfd >= 0 && !inBubble():
+	case p.pidfd >= 0 && (p.autoreap || !inBubble()): // of one that the kernel reaps only its pidfd tells
 		token, err := ends.add(p.pidfd, p.endEvents(), ended)
 		if err != nil {
 			return nil, err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,31 +35,42 @@ func (p *Plan) Run(ctx context.Context) (*State, error) {
 		c.Close()
 		return nil, err
 	}
-	return c.waitHere(ctx) // for want of a descriptor, say
+	return c.waitByWaitid(ctx) // for want of a descriptor, say
 }
 
-// waitHere waits in this thread, which takes nothing else.
-func (p *Process) waitHere(ctx context.Context) (*State, error) {
-	var cause atomic.Pointer[error]
-	stop := context.AfterFunc(ctx, func() {
-		if p.Kill() == nil {
-			err := context.Cause(ctx)
-			cause.Store(&err)
+// waitByWaitid waits in a thread, which takes nothing else.
+func (p *Process) waitByWaitid(ctx context.Context) (*State, error) {
+	ended := make(chan error, 1)
+	go func() { ended <- p.waitEnd() }()
+	var cause, err error
+	select {
+	case err = <-ended:
+	case <-ctx.Done():
+		cause = context.Cause(ctx)
+		if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			go p.reapBehind(ended)
+			return nil, errors.Join(cause, err)
 		}
-	})
-	defer stop()
-	if err := p.waitEnd(); err != nil {
+		err = <-ended
+	}
+	if err != nil {
 		p.Close()
-		return nil, err
+		return nil, errors.Join(cause, err)
 	}
 	s, err := p.reapOrLeave()
-	if killed := cause.Load(); killed != nil && (s == nil || s.Signaled()) {
-		err = errors.Join(err, *killed)
+	if cause != nil && (s == nil || s.Signaled() && s.Signal() == unix.SIGKILL) {
+		err = errors.Join(cause, err)
 	}
 	return s, err
 }
 
-// waitEnd waits for the end in this thread.
+// reapBehind reaps a child that goes on, when it has ended.
+func (p *Process) reapBehind(ended <-chan error) {
+	<-ended
+	p.reapOrLeave()
+}
+
+// waitEnd waits for the end.
 func (p *Process) waitEnd() error {
 	for {
 		var s State

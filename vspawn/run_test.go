@@ -106,18 +106,29 @@ func TestRunUnkillable(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root: there is nobody whose child may not be killed")
 	}
-	p := startSleep(t, &Attr{UID: Ptr(1000)})
 	enough := errors.New("enough")
-	onPowerlessThread(t, func() {
-		if s, err := p.stop(enough); !errors.Is(err, enough) || !errors.Is(err, unix.EPERM) || s != nil {
-			t.Errorf("%v, %v", s, err)
-		}
-	})
-	if err := unix.Kill(p.pid, 0); err != nil {
-		t.Errorf("it is gone: %v", err)
+	for name, wait := range map[string]func(p *Process) (*State, error){
+		"stop": func(p *Process) (*State, error) { return p.stop(enough) },
+		"waitid": func(p *Process) (*State, error) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			cancel(enough)
+			return p.waitByWaitid(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := startSleep(t, &Attr{UID: Ptr(1000)})
+			onPowerlessThread(t, func() {
+				if s, err := wait(p); !errors.Is(err, enough) || !errors.Is(err, unix.EPERM) || s != nil {
+					t.Errorf("%v, %v", s, err)
+				}
+			})
+			if err := unix.Kill(p.pid, 0); err != nil {
+				t.Errorf("it is gone: %v", err)
+			}
+			unix.Kill(p.pid, unix.SIGKILL)
+			soon(t, "its reaping", func() bool { return unix.Kill(p.pid, 0) == unix.ESRCH })
+		})
 	}
-	unix.Kill(p.pid, unix.SIGKILL)
-	soon(t, "its reaping", func() bool { return unix.Kill(p.pid, 0) == unix.ESRCH })
 }
 
 // onPowerlessThread runs f on a thread without capabilities, which ends with it.

@@ -165,6 +165,7 @@ func TestThrottleRow(t *testing.T) {
 // More starts than are let in at a time hang before their exec, and others go on.
 func TestStartBesideHangingOnes(t *testing.T) {
 	helper.SkipEmulated(t, "a child that shares memory, which could be held")
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(min(4, runtime.GOMAXPROCS(0)))) // it is many threads enough
 	path := exits(t, 0)[0]
 	var p [2]int
 	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {

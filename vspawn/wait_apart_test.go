@@ -43,8 +43,13 @@ func replayApart(line string) error {
 	if err != nil {
 		return err
 	}
+	dir, err := os.MkdirTemp("", "apart-") // where it leaves its programs
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
 	cmd := exec.Command(exe, "-test.run=^TestWaitReplay$", "-test.v")
-	cmd.Env = append(os.Environ(), apartEnv+"="+line)
+	cmd.Env = append(os.Environ(), apartEnv+"="+line, "TMPDIR="+dir)
 	cmd.WaitDelay = time.Minute // its children have its output, and may outlive it if it fails
 	out, err := cmd.CombinedOutput()
 	if kernel, _, _ := strings.Cut(line, " "); err == nil && !strings.Contains(string(out), "--- PASS: TestWaitReplay/"+kernel) {

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -19,19 +17,7 @@ import (
 // shortOfProcesses starts a program, the first time and later, while its user may have
 // no other process.
 var shortOfProcesses = helper.New("short of processes", func(args []string) int {
-	// So many threads that the runtime needs no new one, for which it would end the process.
-	var there, over sync.WaitGroup
-	const many = 16
-	there.Add(many)
-	for range many {
-		over.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			there.Done()
-			there.Wait()
-		})
-	}
-	over.Wait()
+	helper.ManyThreads() // for a new one, that it needs, the runtime would end the process
 	for range 2 {
 		limit := withLimit(unix.RLIMIT_NPROC, 1)
 		_, err := vspawn.Start(noContext, args[0], nil, nil)

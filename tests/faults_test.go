@@ -48,7 +48,9 @@ func TestFaults(t *testing.T) {
 			f := startFaulty(t, &setting)
 			first := f.clean(t)
 			later := f.clean(t)
-			later.calls = common(later.calls, f.clean(t).calls)
+			for range 2 {
+				later.calls = common(later.calls, f.clean(t).calls)
+			}
 			left := f.norm(t)
 			list, of := someFaults(sc.name+"/later", later.calls, laterShare, sc.reads)
 			all += of
@@ -61,7 +63,7 @@ func TestFaults(t *testing.T) {
 	}
 	t.Logf("%d of %d faults, by VSPAWN_FAULTS=%q; all of them by VSPAWN_FAULTS=all; %d calls were there to fail, and %d of %d reads",
 		sum.tried+sum.readsTried, all, os.Getenv("VSPAWN_FAULTS"), sum.hits, sum.readHits, sum.readsTried)
-	if sum.tried == 0 || sum.hits < sum.tried*3/4 || sum.readHits == 0 && sum.readsTried > 10 {
+	if sum.tried == 0 || sum.hits < sum.tried*3/4 || sum.readHits < sum.readsTried/2 {
 		t.Errorf("of %d faults %d happened, and of %d of reads %d", sum.tried, sum.hits, sum.readsTried, sum.readHits)
 	}
 }

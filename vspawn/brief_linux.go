@@ -1,6 +1,7 @@
 package vspawn
 
 import (
+	"math/bits"
 	"os"
 	"os/signal"
 	"runtime"
@@ -218,6 +219,14 @@ func (b *briefSet) wake() bool {
 func handled(s unix.Signal) bool {
 	handler, errno := disposition(s)
 	return errno == 0 && handler != sigDfl && handler != sigIgn
+}
+
+// blocked tells whether this thread's mask blocks a signal, or can't be read.
+func blocked(s unix.Signal) bool {
+	var set unix.Sigset_t
+	n := int(s) - 1
+	err := unix.PthreadSigmask(unix.SIG_BLOCK, nil, &set)
+	return err != nil || set.Val[n/bits.UintSize]&(1<<(n%bits.UintSize)) != 0
 }
 
 // look recalls those who were there at the last look. It goes on for a while when

@@ -14,11 +14,3 @@ func disposition(s unix.Signal) (handler uint64, errno unix.Errno) {
 	_, _, errno = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), 0, uintptr(unsafe.Pointer(&act)), sigsetSize, 0, 0)
 	return act[0], errno
 }
-
-// blocked tells whether this thread's mask blocks a signal, or can't be read.
-func blocked(s unix.Signal) bool {
-	var mask uint64
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(&mask)),
-		sigsetSize, 0, 0)
-	return errno != 0 || mask&(1<<(uint(s)-1)) != 0
-}

@@ -200,14 +200,13 @@ func (p *Process) release() {
 	if p.let != nil {
 		close(p.let)
 	}
-	if p.briefly != nil {
+	switch {
+	case p.briefly != nil:
 		p.briefly.own()
-		p.pidfd = -1
-	}
-	if p.pidfd >= 0 {
+	case p.pidfd >= 0:
 		unix.Close(p.pidfd) // which takes it off the poller as well
-		p.pidfd = -1
 	}
+	p.pidfd = -1
 	if p.cgroup >= 0 {
 		unix.Close(p.cgroup)
 		p.cgroup = -1

@@ -30,7 +30,7 @@ func (p *Plan) Run(ctx context.Context) (*State, error) {
 	case err == nil:
 		return s, nil
 	case ctx.Err() != nil:
-		return c.stop(context.Cause(ctx))
+		return c.stop(context.Cause(ctx), c.waitEnd)
 	case errors.Is(err, unix.ECHILD):
 		c.Close()
 		return nil, err
@@ -42,36 +42,19 @@ func (p *Plan) Run(ctx context.Context) (*State, error) {
 func (p *Process) waitByWaitid(ctx context.Context) (*State, error) {
 	ended := make(chan error, 1)
 	go func() { ended <- p.waitEnd() }()
-	var cause, err error
 	select {
-	case err = <-ended:
+	case err := <-ended:
+		return p.reapBehind(func() error { return err })
 	case <-ctx.Done():
-		cause = context.Cause(ctx)
-		if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			go p.reapBehind(ended)
-			return nil, errors.Join(cause, err)
-		}
-		err = <-ended
+		return p.stop(context.Cause(ctx), func() error { return <-ended })
 	}
-	if err != nil {
-		p.Close()
-		return nil, errors.Join(cause, err)
-	}
-	s, err := p.reapOrLeave()
-	if cause != nil && (s == nil || s.Signaled() && s.Signal() == unix.SIGKILL) {
-		err = errors.Join(cause, err)
-	}
-	return s, err
 }
 
-// reapBehind reaps a child that goes on, when it has ended.
-func (p *Process) reapBehind(ended <-chan error) {
-	<-ended
-	p.reapOrLeave()
-}
-
-// waitEnd waits for the end.
+// waitEnd waits for the end, in this thread if it can't be had otherwise.
 func (p *Process) waitEnd() error {
+	if p.WaitExit(context.Background()) == nil {
+		return nil
+	}
 	for {
 		var s State
 		if err := p.waitid(unix.WEXITED|unix.WNOWAIT, &s); err != nil || !s.Stopped() {
@@ -81,17 +64,14 @@ func (p *Process) waitEnd() error {
 	}
 }
 
-// stop kills a child, for the sake of cause, and reaps it.
-func (p *Process) stop(cause error) (*State, error) {
+// stop kills a child, for the sake of cause, and reaps it when end, which waits for that, has
+// returned.
+func (p *Process) stop(cause error, end func() error) (*State, error) {
 	if err := p.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		go p.reapSometime()
+		go p.reapBehind(end)
 		return nil, errors.Join(cause, err)
 	}
-	if err := p.WaitExit(context.Background()); err != nil && p.waitEnd() != nil {
-		p.Close()
-		return nil, errors.Join(cause, err)
-	}
-	s, err := p.reapOrLeave()
+	s, err := p.reapBehind(end)
 	switch {
 	case err != nil:
 		return nil, errors.Join(cause, err)
@@ -101,20 +81,22 @@ func (p *Process) stop(cause error) (*State, error) {
 	return s, cause
 }
 
-// reapOrLeave reaps a child that is dead. There is no state yet if another process traces it.
-func (p *Process) reapOrLeave() (*State, error) {
-	s, err := p.reap()
-	if s == nil && err == nil {
-		go p.reapSometime()
-	}
-	if err != nil {
+// reapBehind reaps a child when end has returned. There is no state if another process traces
+// it: then that is done when it can be.
+func (p *Process) reapBehind(end func() error) (*State, error) {
+	if err := end(); err != nil {
 		p.Close()
+		return nil, err
+	}
+	s, err := p.reap()
+	switch {
+	case err != nil:
+		p.Close()
+	case s == nil:
+		go func() {
+			p.Wait(context.Background())
+			p.Close() // if there was no state
+		}()
 	}
 	return s, err
-}
-
-// reapSometime reaps a child when it ends.
-func (p *Process) reapSometime() {
-	p.Wait(context.Background())
-	p.Close() // if there was no state
 }

@@ -81,7 +81,7 @@ func TestRunCancel(t *testing.T) {
 func TestRunFaster(t *testing.T) {
 	p := startArgv(t, nil, exits(t, 3))
 	soon(t, "its end", func() bool { return procState(p.pid) == 'Z' })
-	s, err := p.stop(errors.New("enough"))
+	s, err := p.stop(errors.New("enough"), p.waitEnd)
 	if err != nil || s.ExitCode() != 3 {
 		t.Errorf("%v, %v", s, err)
 	}
@@ -95,7 +95,7 @@ func TestRunStolen(t *testing.T) {
 		t.Fatal(err)
 	}
 	enough := errors.New("enough")
-	if s, err := p.stop(enough); !errors.Is(err, enough) || !errors.Is(err, unix.ECHILD) || s != nil {
+	if s, err := p.stop(enough, p.waitEnd); !errors.Is(err, enough) || !errors.Is(err, unix.ECHILD) || s != nil {
 		t.Errorf("%v, %v", s, err)
 	}
 }
@@ -108,7 +108,7 @@ func TestRunUnkillable(t *testing.T) {
 	}
 	enough := errors.New("enough")
 	for name, wait := range map[string]func(p *Process) (*State, error){
-		"stop": func(p *Process) (*State, error) { return p.stop(enough) },
+		"stop": func(p *Process) (*State, error) { return p.stop(enough, p.waitEnd) },
 		"waitid": func(p *Process) (*State, error) {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			cancel(enough)
@@ -173,7 +173,7 @@ func TestRunTraced(t *testing.T) {
 	p := startSleep(t, nil)
 	letGo := traceIt(t, p)
 	enough := errors.New("enough")
-	if s, err := p.stop(enough); s != nil || err != enough {
+	if s, err := p.stop(enough, p.waitEnd); s != nil || err != enough {
 		t.Errorf("%v, %v", s, err)
 	}
 	letGo()

@@ -17,7 +17,7 @@ var starts = throttle{most: func() int { return perProcessor * runtime.GOMAXPROC
 const perProcessor = 4
 
 // A throttle lets a number pass at a time. One that takes long, as an exec on a dead
-// network file system does, counts no more: it holds nobody up for longer than holdUp.
+// network file system does, counts no more: see look.
 type throttle struct {
 	most func() int
 

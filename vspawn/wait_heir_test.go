@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -65,21 +64,7 @@ func startAs(pid int, argv []string) (*Process, error) {
 	return nil, errOthers
 }
 
-// manyThreads has the runtime make threads, which it keeps.
-var manyThreads = sync.OnceFunc(func() {
-	var there, over sync.WaitGroup
-	const n = 16
-	there.Add(n)
-	for range n {
-		over.Go(func() {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
-			there.Done()
-			there.Wait()
-		})
-	}
-	over.Wait()
-})
+var manyThreads = sync.OnceFunc(helper.ManyThreads)
 
 // holder says whose number it is: a process's or a thread's.
 func holder(pid int) string {
